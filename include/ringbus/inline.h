@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: MIT */
+/* inline.h - the hot path and the ordering argument.
+ *
+ * Include this instead of ringbus.h and the calls marked "hot" there are inlined into your code;
+ * nothing else changes, names and behaviour are the same. The library compiles this very text into
+ * its exported symbols, so there is one hot path. The structures are not part of the stable ABI:
+ * code that includes this header is to be built again with each minor version.
+ *
+ * This file and lib/shared.h are the only ones that speak libatomic_ops. AO_t is size_t, hence the
+ * refusal of 32-bit machines below; it never appears in the layout.
+ *
+ * Who may run with whom
+ *
+ *                    | producer | consumer, same group | consumer, other group | observer | attach, detach
+ *   producer         |    no    |        yes           |         yes           |   yes    |      yes
+ *   consumer         |   yes    |         no           |         yes           |   yes    |      yes
+ *   (one producer per ring, one consumer per group: held by OFD locks; a handle belongs to one thread)
+ *
+ * The labelled pairs. Left: the store. Right: the load that meets it. Then what breaks without it.
+ *
+ *   PUBLISH   producer: store_release word(tail)         reader: load_acquire word(position)
+ *             the reader would see the word before the message's bytes.
+ *             Before it the producer clears word(next) (CLEAR): PUBLISH also releases that store, so a
+ *             reader that follows the record finds 0 there or a later record, never old payload.
+ *   TAIL      producer: store_release tail               joiner, observer, tool: load_acquire tail
+ *             a position would be believed whose record is not visible yet.
+ *   BANK      any writer of a counted position: store count[!bank], then store_release position|!bank
+ *             any reader: load_acquire position, load_acquire count[bank], load position again
+ *             a position would be paired with another position's count. The count is stored with
+ *             release too: whoever sees a count of the next pair sees the position that went before.
+ *   RELEASE   consumer: store_release cursor             producer: load_acquire cursor (refresh)
+ *             the producer would overwrite bytes that the consumer is still reading.
+ *   ANNOUNCE  producer: store floor, full fence, then overwrite
+ *             lapped reader, observer: copy, acquire fence, load floor
+ *             a torn copy would be believed: if any byte of the copy came from an overwrite, the floor
+ *             that announced it is seen. The word is tested in the same way before it is believed.
+ *   JOIN      joiner: store cursor, gating, RMW groups, full fence, load floor
+ *             producer: store floor, full fence, load groups, gating, cursors
+ *             (store buffering: at least one of the two sees the other.) If the joiner sees the new
+ *             floor it moves up to it; if not, the producer sees the joiner's cursor and does not write
+ *             past cursor + capacity. Without either fence both may miss, and the joiner's first
+ *             messages are overwritten. Seeking back and resuming are joins.
+ *   SLEEP     sleeper: store waiters = 1, full fence or membarrier, look again, futex wait
+ *             waker: publish (or release), fence unless membarrier stands in for it, load waiters
+ *             both would miss: the sleeper sleeps beside a message.
+ *   STATE     finish, retire: RMW release state          every call: load state; acquire before -EPIPE
+ *             a reader would report the end of the stream before the last message.
+ *   SLOT      attach: name, pid, then store_release state    anybody: load_acquire state
+ *             people would see the name of the slot's previous holder. Decides nothing else.
+ *
+ * The four marked with a fence (ANNOUNCE, JOIN, SLEEP; and BANK's second look needs none) cannot be
+ * seen by ThreadSanitizer.
+ */
+#ifndef RINGBUS_INLINE_H
+#define RINGBUS_INLINE_H
+
+#include <errno.h>
+#include <string.h>
+
+#include <atomic_ops.h>
+
+#include <ringbus/layout.h>
+#include <ringbus/ringbus.h>
+
+RINGBUS_STATIC_ASSERT(sizeof(AO_t) == 8, "ringbus needs 64-bit atomic words");
+RINGBUS_STATIC_ASSERT(sizeof(size_t) == 8, "ringbus needs a 64-bit machine");
+
+#ifndef RINGBUS_HOT /* the library defines it empty, in one file, to emit the exported symbols */
+#define RINGBUS_HOT extern inline __attribute__((gnu_inline, always_inline))
+/* libatomic_ops' functions are static; using them here is harmless, since no copy of these functions
+ * is ever emitted outside the library, but compilers warn of it and gcc offers no other switch. */
+#pragma GCC system_header
+#endif
+
+#define RINGBUS_LIKELY(x) __builtin_expect(!!(x), 1)
+#define RINGBUS_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a handle knows about its ring: private copies of the geometry, taken once at attach. Nothing a
+ * peer writes into the file later can change where this process reads or writes. */
+struct ringbus_view {
+  volatile unsigned *state; /* signals.state; in a forked child a private word that is never 0 */
+  char *data;               /* the first of the two views */
+  char *words;
+  uint64_t mask;            /* capacity - 1 */
+  uint64_t granules_mask;
+  uint32_t capacity_shift;
+  uint32_t state_shift;     /* of the state field of a word */
+  uint32_t granule_shift;
+  uint32_t word_shift;
+  uint32_t in_band;         /* bytes of a record taken by its word: 8 or 0 */
+};
+
+struct ringbus_producer_hot {
+  struct ringbus_view view;
+  uint64_t tail;
+  uint64_t count;
+  uint64_t limit;      /* nothing at or after this position may be written: floor + capacity */
+  uint64_t max_length;
+  uint64_t claimed;    /* length of the open claim + 1; 0 none */
+  uint32_t tag;        /* of the open claim */
+  uint32_t fence;      /* 1: the publisher fences itself (SLEEP) */
+  uint32_t stripe_shift; /* log2(capacity) - 4: a record boundary is noted once in a stripe */
+  volatile AO_t *shared_tail; /* position, count[2] */
+  volatile unsigned *data_waiters;
+};
+
+struct ringbus_consumer_hot {
+  struct ringbus_view view;
+  uint64_t position; /* of the next message to read */
+  uint64_t count;
+  uint64_t released; /* the cursor as last stored */
+  uint32_t lossy;    /* 1: may be lapped, every read is checked against the floor */
+  uint32_t fence;
+  uint32_t hand_back; /* enum ringbus_hand_back, resolved */
+  volatile AO_t *cursor;      /* position, count[2] */
+  volatile AO_t *floor;
+  volatile unsigned *room_waiters;
+};
+
+/* What the state word of a handle inherited through fork says; never in a file. */
+#define RINGBUS_STATE_FORKED 0x80000000u
+
+/* The slow exits of the hot path; not for use by themselves. */
+RINGBUS_API int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes);
+RINGBUS_API int ringbus_slow_state(volatile unsigned *state);
+RINGBUS_API void ringbus_slow_wake(volatile unsigned *waiters);
+RINGBUS_API void ringbus_slow_mark(ringbus_producer *producer);
+RINGBUS_API int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *message);
+RINGBUS_API int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
+                                  struct ringbus_message *message);
+
+/* ---------------------------------------------------------------- words and records */
+
+static inline volatile AO_t *ringbus_word_at(const struct ringbus_view *view, uint64_t position) {
+  return (volatile AO_t *)(void *)(view->words + ((position & view->mask) >> view->word_shift));
+}
+
+/* What a word of this position in this state has in its lap and state fields, the rest 0. */
+static inline uint64_t ringbus_word_head(const struct ringbus_view *view, uint64_t position,
+                                         uint64_t state) {
+  return ((position >> view->capacity_shift) << 2 | state) << view->state_shift;
+}
+
+static inline bool ringbus_word_is(const struct ringbus_view *view, uint64_t word,
+                                   uint64_t position, uint64_t state) {
+  return (word ^ ringbus_word_head(view, position, state)) >> view->state_shift == 0;
+}
+
+/* Bytes of the record that a CLAIMED, COMMITTED or PAD word describes: 1 granule .. capacity. */
+static inline uint64_t ringbus_word_bytes(const struct ringbus_view *view, uint64_t word) {
+  return ((word >> RINGBUS_WORD_GRANULES_SHIFT & view->granules_mask) + 1) << view->granule_shift;
+}
+
+/* Decode a COMMITTED word; whatever the word, data and length stay inside the mapping. Returns the
+ * bytes of the record, or 0 if its fields contradict each other. */
+static inline uint64_t ringbus_word_decode(const struct ringbus_view *view, uint64_t word,
+                                           uint64_t position, struct ringbus_message *message) {
+  uint64_t bytes = ringbus_word_bytes(view, word);
+  uint64_t unused = word >> RINGBUS_WORD_UNUSED_SHIFT & RINGBUS_WORD_UNUSED_MASK;
+  const char *record = view->data + (position & view->mask);
+  uint64_t overhead = unused + view->in_band;
+  if (RINGBUS_UNLIKELY(overhead > bytes || bytes - overhead > RINGBUS_MAX_LENGTH))
+    return 0;
+  message->data = record + view->in_band;
+  message->length = (uint32_t)(bytes - overhead);
+  message->position = position;
+  message->tag = 0;
+  if (RINGBUS_UNLIKELY(word & RINGBUS_WORD_FLAG_TAG)) {
+    if (RINGBUS_UNLIKELY(unused < sizeof message->tag))
+      return 0;
+    memcpy(&message->tag, record + bytes - sizeof message->tag, sizeof message->tag);
+  }
+  return bytes;
+}
+
+/* ringbus_counted_store: BANK, and TAIL, RELEASE or ANNOUNCE by what is stored. The present bank is
+ * read back from the writer's own word. */
+static inline void ringbus_counted_store(volatile AO_t *counted, uint64_t position,
+                                         uint64_t count) {
+  uint64_t bank = ~AO_load(counted) & 1;
+  AO_store_release(counted + 1 + bank, count);     /* BANK */
+  AO_store_release(counted, position | bank);      /* BANK, TAIL, RELEASE */
+}
+
+/* ---------------------------------------------------------------- producer */
+
+/* Bytes of a single-producer record: word, message, tag, padding. */
+static inline uint64_t ringbus_record_bytes(size_t length, uint32_t tag) {
+  return (8 + length + (tag ? sizeof tag : 0) + 7) & ~UINT64_C(7);
+}
+
+/* Room for a record of so many bytes and the cleared word behind it, or why not. */
+static inline int ringbus_reserve(ringbus_producer *producer, size_t length, uint64_t bytes) {
+  struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  if (RINGBUS_UNLIKELY(AO_int_load(hot->view.state) != 0)) /* STATE */
+    return ringbus_slow_state(hot->view.state);
+  if (RINGBUS_UNLIKELY(length > hot->max_length))
+    return -EMSGSIZE;
+  if (RINGBUS_UNLIKELY(bytes + 8 > hot->limit - hot->tail))
+    return ringbus_slow_claim(producer, bytes);
+  return 0;
+}
+
+/* The word of a record at position, and its tag stored. */
+static inline uint64_t ringbus_record_seal(const struct ringbus_view *view, uint64_t position,
+                                           size_t length, uint32_t tag, uint64_t bytes) {
+  uint64_t word = ringbus_word_head(view, position, RINGBUS_WORD_COMMITTED) |
+                  ((bytes >> view->granule_shift) - 1) << RINGBUS_WORD_GRANULES_SHIFT |
+                  (bytes - 8 - length) << RINGBUS_WORD_UNUSED_SHIFT;
+  if (tag) {
+    memcpy(view->data + (position & view->mask) + bytes - sizeof tag, &tag, sizeof tag);
+    word |= RINGBUS_WORD_FLAG_TAG;
+  }
+  return word;
+}
+
+/* The private tail moves over published records. */
+static inline void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t bytes) {
+  uint64_t next = hot->tail + bytes;
+  uint64_t crossed = (hot->tail ^ next) >> hot->stripe_shift;
+  hot->tail = next;
+  hot->count++;
+  if (RINGBUS_UNLIKELY(crossed != 0))
+    ringbus_slow_mark((ringbus_producer *)(void *)hot);
+}
+
+static inline void ringbus_publish(struct ringbus_producer_hot *hot, size_t length, uint32_t tag,
+                                   uint64_t bytes) {
+  uint64_t word = ringbus_record_seal(&hot->view, hot->tail, length, tag, bytes);
+  AO_store(ringbus_word_at(&hot->view, hot->tail + bytes), 0);         /* CLEAR */
+  AO_store_release(ringbus_word_at(&hot->view, hot->tail), word);      /* PUBLISH */
+  ringbus_advance(hot, bytes);
+}
+
+/* After publishing: the tail for joiners and tools, and whoever sleeps. */
+static inline void ringbus_announce(struct ringbus_producer_hot *hot) {
+  ringbus_counted_store(hot->shared_tail, hot->tail, hot->count); /* TAIL */
+  if (RINGBUS_UNLIKELY(hot->fence))
+    AO_nop_full();                                                /* SLEEP */
+  if (RINGBUS_UNLIKELY(AO_int_load(hot->data_waiters) != 0))      /* SLEEP */
+    ringbus_slow_wake(hot->data_waiters);
+}
+
+RINGBUS_HOT int ringbus_producer_claim(ringbus_producer *producer, size_t length, uint32_t tag,
+                                       void **data) {
+  struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  int result = ringbus_reserve(producer, length, ringbus_record_bytes(length, tag));
+  if (RINGBUS_UNLIKELY(result != 0))
+    return result;
+  hot->claimed = length + 1;
+  hot->tag = tag;
+  *data = hot->view.data + (hot->tail & hot->view.mask) + 8;
+  return 0;
+}
+
+RINGBUS_HOT int ringbus_producer_commit(ringbus_producer *producer, size_t length) {
+  struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  if (RINGBUS_UNLIKELY(AO_int_load(hot->view.state) != 0)) /* STATE */
+    return ringbus_slow_state(hot->view.state);
+  if (RINGBUS_UNLIKELY(length >= hot->claimed))
+    return hot->claimed ? -EMSGSIZE : -EINVAL;
+  hot->claimed = 0;
+  ringbus_publish(hot, length, hot->tag, ringbus_record_bytes(length, hot->tag));
+  ringbus_announce(hot);
+  return 0;
+}
+
+RINGBUS_HOT int ringbus_producer_abort(ringbus_producer *producer) {
+  struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  uint64_t claimed = hot->claimed;
+  hot->claimed = 0;
+  return claimed ? 0 : -EINVAL;
+}
+
+/* Copy a message in behind the word of the record at position. */
+static inline void ringbus_record_fill(const struct ringbus_view *view, uint64_t position,
+                                       const void *data, size_t length) {
+  if (length) /* an empty message may come without an address */
+    memcpy(view->data + (position & view->mask) + 8, data, length);
+}
+
+RINGBUS_HOT int ringbus_producer_send(ringbus_producer *producer, const void *data, size_t length,
+                                      uint32_t tag) {
+  struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  uint64_t bytes = ringbus_record_bytes(length, tag);
+  int result = ringbus_reserve(producer, length, bytes);
+  if (RINGBUS_UNLIKELY(result != 0))
+    return result;
+  hot->claimed = 0;
+  ringbus_record_fill(&hot->view, hot->tail, data, length);
+  ringbus_publish(hot, length, tag, bytes);
+  ringbus_announce(hot);
+  return 0;
+}
+
+/* All messages in one instant: the records behind the first are complete, words and all, before the
+ * first one's word makes them reachable. */
+static inline int ringbus_send_all_at_once(ringbus_producer *producer, const struct iovec *messages,
+                                           size_t count, uint32_t tag) {
+  struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  const struct ringbus_view *view = &hot->view;
+  uint64_t total = 0, position, first, first_word = 0;
+  size_t i, longest = 0;
+  int result;
+  for (i = 0; i < count && total <= view->mask; i++) {
+    if (messages[i].iov_len > hot->max_length)
+      return -EMSGSIZE;
+    if (messages[i].iov_len > longest)
+      longest = messages[i].iov_len;
+    total += ringbus_record_bytes(messages[i].iov_len, tag);
+  }
+  if (count == 0)
+    return 0;
+  result = ringbus_reserve(producer, longest, total);
+  if (result != 0)
+    return result;
+  first = position = hot->tail;
+  for (i = 0; i < count; i++) {
+    uint64_t bytes = ringbus_record_bytes(messages[i].iov_len, tag);
+    uint64_t word = ringbus_record_seal(view, position, messages[i].iov_len, tag, bytes);
+    ringbus_record_fill(view, position, messages[i].iov_base, messages[i].iov_len);
+    if (i == 0)
+      first_word = word;
+    else
+      AO_store(ringbus_word_at(view, position), word);
+    position += bytes;
+  }
+  AO_store(ringbus_word_at(view, position), 0);               /* CLEAR */
+  AO_store_release(ringbus_word_at(view, first), first_word); /* PUBLISH */
+  for (i = 0; i < count; i++)
+    ringbus_advance(hot, ringbus_record_bytes(messages[i].iov_len, tag));
+  return 0;
+}
+
+RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer, const struct iovec *messages,
+                                            size_t count, uint32_t tag, bool all_at_once,
+                                            size_t *sent) {
+  struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  size_t done = 0;
+  int result = 0;
+  hot->claimed = 0;
+  if (all_at_once) {
+    result = ringbus_send_all_at_once(producer, messages, count, tag);
+    done = result == 0 ? count : 0;
+  } else {
+    for (; done < count; done++) {
+      uint64_t bytes = ringbus_record_bytes(messages[done].iov_len, tag);
+      result = ringbus_reserve(producer, messages[done].iov_len, bytes);
+      if (RINGBUS_UNLIKELY(result != 0))
+        break;
+      ringbus_record_fill(&hot->view, hot->tail, messages[done].iov_base, messages[done].iov_len);
+      ringbus_publish(hot, messages[done].iov_len, tag, bytes);
+    }
+  }
+  if (done)
+    ringbus_announce(hot);
+  if (sent)
+    *sent = done;
+  return result;
+}
+
+/* ---------------------------------------------------------------- consumer */
+
+/* Hand lines back: each line whose end lies in [from, to), which this consumer has read and still
+ * holds, gets a store that changes nothing, into its last 8 bytes. The line is then dirty in this
+ * core's cache and the producer takes it over in one go, instead of invalidating a shared copy.
+ * The store may be plain because nobody can overwrite the bytes before this consumer's release, and
+ * what other groups read there stays the same; ThreadSanitizer cannot know that. */
+__attribute__((no_sanitize("thread"))) static inline void
+ringbus_hand_back(const struct ringbus_consumer_hot *hot) {
+  uint64_t end = (hot->released | 63) + 1;
+  if (hot->hand_back == RINGBUS_HAND_BACK_STORE) {
+    for (; (int64_t)(hot->position - end) >= 0; end += 64) {
+      volatile uint64_t *last =
+          (volatile uint64_t *)(void *)(hot->view.data + ((end - 8) & hot->view.mask));
+      *last = *last;
+    }
+  } else if (hot->hand_back == RINGBUS_HAND_BACK_LOCKED) {
+    for (; (int64_t)(hot->position - end) >= 0; end += 64)
+      AO_or((volatile AO_t *)(void *)(hot->view.data + ((end - 8) & hot->view.mask)), 0);
+  }
+}
+
+RINGBUS_HOT int ringbus_consumer_release(ringbus_consumer *consumer) {
+  struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
+  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) & ~RINGBUS_STATE_CLOSED) != 0)) /* STATE */
+    return ringbus_slow_state(hot->view.state);
+  if (hot->position == hot->released)
+    return 0;
+  ringbus_hand_back(hot);
+  ringbus_counted_store(hot->cursor, hot->position, hot->count); /* RELEASE */
+  hot->released = hot->position;
+  if (RINGBUS_UNLIKELY(hot->fence))
+    AO_nop_full();                                               /* SLEEP */
+  if (RINGBUS_UNLIKELY(AO_int_load(hot->room_waiters) != 0))     /* SLEEP */
+    ringbus_slow_wake(hot->room_waiters);
+  return 0;
+}
+
+RINGBUS_HOT int ringbus_consumer_borrow(ringbus_consumer *consumer,
+                                        struct ringbus_message *message) {
+  struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
+  uint64_t word, bytes;
+  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) | hot->lossy) != 0)) /* STATE */
+    return ringbus_slow_borrow(consumer, message);
+  word = AO_load_acquire(ringbus_word_at(&hot->view, hot->position)); /* PUBLISH */
+  if (word == 0)
+    return -EAGAIN;
+  if (RINGBUS_UNLIKELY(!ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_COMMITTED)))
+    return ringbus_slow_borrow(consumer, message);
+  bytes = ringbus_word_decode(&hot->view, word, hot->position, message);
+  if (RINGBUS_UNLIKELY(bytes == 0))
+    return -EBADMSG;
+  hot->position += bytes;
+  hot->count++;
+  return 0;
+}
+
+RINGBUS_HOT int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
+                                              struct ringbus_message *messages, size_t max,
+                                              size_t *count) {
+  size_t got = 0;
+  int result = 0;
+  while (got < max && (result = ringbus_consumer_borrow(consumer, &messages[got])) == 0)
+    got++;
+  *count = got;
+  return got ? 0 : max ? result : -EINVAL;
+}
+
+RINGBUS_HOT int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, size_t size,
+                                      struct ringbus_message *message) {
+  struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
+  struct ringbus_message borrowed;
+  uint64_t word, bytes;
+  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) | hot->lossy) != 0)) /* STATE */
+    return ringbus_slow_recv(consumer, buffer, size, message);
+  word = AO_load_acquire(ringbus_word_at(&hot->view, hot->position)); /* PUBLISH */
+  if (word == 0)
+    return -EAGAIN;
+  if (RINGBUS_UNLIKELY(!ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_COMMITTED)))
+    return ringbus_slow_recv(consumer, buffer, size, message);
+  bytes = ringbus_word_decode(&hot->view, word, hot->position, &borrowed);
+  if (RINGBUS_UNLIKELY(bytes == 0))
+    return -EBADMSG;
+  if (message) {
+    *message = borrowed;
+    message->data = buffer;
+  }
+  if (RINGBUS_UNLIKELY(borrowed.length > size))
+    return -EMSGSIZE;
+  if (borrowed.length)
+    memcpy(buffer, borrowed.data, borrowed.length);
+  hot->position += bytes;
+  hot->count++;
+  return ringbus_consumer_release(consumer);
+}
+
+/* Whether the floor has passed a position: what was read there before must not be believed. */
+static inline bool ringbus_floor_has_passed(volatile AO_t *floor, uint64_t position) {
+  AO_nop_read(); /* ANNOUNCE */
+  return (int64_t)((AO_load(floor) & ~UINT64_C(7)) - position) > 0;
+}
+
+RINGBUS_HOT int ringbus_consumer_still_valid(const ringbus_consumer *consumer) {
+  const struct ringbus_consumer_hot *hot =
+      (const struct ringbus_consumer_hot *)(const void *)consumer;
+  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) & ~RINGBUS_STATE_CLOSED) != 0)) /* STATE */
+    return ringbus_slow_state(hot->view.state);
+  return hot->lossy && ringbus_floor_has_passed(hot->floor, hot->released) ? -EOVERFLOW : 0;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT */
+/* layout.h - every byte of a ring file. Read this to write a peer in another language.
+ *
+ * A ring is one file. It is mapped shared by every participant. Format 0: not frozen yet.
+ *
+ *   0          4096            slots_offset    groups_offset    words_offset     data_offset
+ *   +----------+---------------+---------------+----------------+----------------+--------------+
+ *   | identity, counter lines  | participant   | groups and     | claim words    | byte ring    |
+ *   | (one page)               | slots         | their cursors  | (many          | (capacity    |
+ *   |                          |               |                |  producers)    |  bytes)      |
+ *   +----------+---------------+---------------+----------------+----------------+--------------+
+ *
+ * The data is mapped twice, back to back, so that a record is always contiguous:
+ *
+ *   [ header ... ][ data ][ data again ][ PROT_NONE ]
+ *
+ * Words (all integers native-endian; the magic refuses a file of the other byte order):
+ *
+ *   position   64-bit count of bytes ever claimed. Free-running, wraps at 2^64, compared by
+ *              difference only. Its place in the data is position & (capacity - 1).
+ *   counted    three words {position | bank, count[2]}: a position that is a record boundary, and
+ *   position   the number of messages ever published before it. Positions are multiples of 8, so
+ *              bit 0 is free: it says which of the two counts belongs to this position. The writer
+ *              stores count[!bank] and then, with release, position | !bank: whoever dies between
+ *              the two leaves the old pair whole. A reader loads the position, count[bank] and the
+ *              position again; equal positions make an exact pair.
+ *   word       one 64-bit word describes one record (see "The word" below).
+ *
+ * A record of a single-producer ring (granule 8 bytes) is: word, message, padding to 8 bytes.
+ * A tag, if the message has one, is in the last 4 bytes of the padded record.
+ *
+ * There are no functions here. What may be read when, and what breaks otherwise, is argued in
+ * inline.h under the labels given in the "pair" column.
+ */
+#ifndef RINGBUS_LAYOUT_H
+#define RINGBUS_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+#define RINGBUS_STATIC_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define RINGBUS_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+
+#define RINGBUS_LAYOUT_VERSION 0u
+/* "RINGBUS\0" when stored by a little-endian machine. Written last at creation. */
+#define RINGBUS_MAGIC UINT64_C(0x005355424e474952)
+#define RINGBUS_MAGIC_SWAPPED UINT64_C(0x5249474e42555300)
+
+#define RINGBUS_LINE 128u              /* two cache lines: adjacent-line prefetch takes both */
+#define RINGBUS_DATA_ALIGNMENT 65536u  /* of data_offset; 2 MiB on hugetlbfs */
+#define RINGBUS_MIN_CAPACITY 4096u     /* and at least one page */
+#define RINGBUS_MAX_CAPACITY (UINT64_C(1) << 40)
+#define RINGBUS_MAX_LENGTH 0x7fffffffu /* of a message; also at most capacity - 16 */
+#define RINGBUS_MAX_SLOTS 1024u        /* the owner field of a claim word has 10 bits */
+#define RINGBUS_MAX_GROUPS 64u         /* one bit each in join.groups */
+#define RINGBUS_NAME_BYTES 64u         /* of a participant or group, with its final NUL */
+
+/* Feature bits. Required: a library that does not know one refuses the file. Read: a library that
+ * does not know one may only observe. Optional: may be ignored. Format 0 defines none. */
+#define RINGBUS_FEATURES_REQUIRED UINT64_C(0)
+#define RINGBUS_FEATURES_READ UINT64_C(0)
+
+/* identity.producers */
+#define RINGBUS_PRODUCERS_SINGLE 1u
+#define RINGBUS_PRODUCERS_MANY 2u /* reserved: refused by this version */
+/* identity.policy */
+#define RINGBUS_POLICY_RELIABLE 1u
+#define RINGBUS_POLICY_OVERWRITE 2u /* reserved: refused by this version */
+/* identity.no_group: what happens to messages while the ring has no group at all */
+#define RINGBUS_NO_GROUP_HOLD 1u /* kept until the ring is full; the first group starts at oldest */
+#define RINGBUS_NO_GROUP_DROP 2u /* the oldest records are given up for new ones */
+/* identity.wake */
+#define RINGBUS_WAKE_ASYMMETRIC 1u
+#define RINGBUS_WAKE_FENCED 2u
+#define RINGBUS_WAKE_NONE 3u
+/* signals.state */
+#define RINGBUS_STATE_CLOSED 1u  /* end of stream: nothing will ever be published again */
+#define RINGBUS_STATE_RETIRED 2u /* every call answers -ESTALE; nothing in the file is reused */
+/* slot.state role byte */
+#define RINGBUS_ROLE_NONE 0u
+#define RINGBUS_ROLE_PRODUCER 1u
+#define RINGBUS_ROLE_CONSUMER 2u
+/* group.policy */
+#define RINGBUS_GROUP_GATE 1u
+#define RINGBUS_GROUP_GATE_WHILE_ATTACHED 2u
+#define RINGBUS_GROUP_LAPPED 3u
+/* group.flags */
+#define RINGBUS_GROUP_DURABLE 1u
+
+/* The word that describes one record. n = log2(capacity) - granule_shift.
+ *
+ *   63            12+n 11+n   10+n 9+n             10 9                            0
+ *   +-----------------+-----------+------------------+------------------------------+
+ *   | lap             | state     | granules - 1     | CLAIMED: owner slot          |
+ *   | position >> log2| 2 bits    | n bits           | COMMITTED: unused 7, flags 3 |
+ *   +-----------------+-----------+------------------+------------------------------+
+ *
+ * A word is current for position p if its lap is that of p (cut to the field) and its state is not
+ * FREE. It stands at words + ((p & (capacity - 1)) >> word_shift); in a single-producer ring that is
+ * the first 8 bytes of the record itself (word_shift 0, granule_shift 3, words at data_offset).
+ * length of the message = granules << granule_shift, less the word if it is in band, less unused. */
+#define RINGBUS_WORD_STATE_SHIFT(n) (10u + (n))
+#define RINGBUS_WORD_LAP_SHIFT(n) (12u + (n))
+#define RINGBUS_WORD_FREE 0u
+#define RINGBUS_WORD_CLAIMED 1u
+#define RINGBUS_WORD_COMMITTED 2u
+#define RINGBUS_WORD_PAD 3u
+#define RINGBUS_WORD_GRANULES_SHIFT 10u
+#define RINGBUS_WORD_UNUSED_SHIFT 3u
+#define RINGBUS_WORD_UNUSED_MASK 127u
+#define RINGBUS_WORD_FLAG_TAG 1u /* the last 4 bytes of the record are the user's tag, else it is 0 */
+#define RINGBUS_WORD_OWNER_MASK 1023u
+
+/* | offset | size | field             | written by              | read by          | pair    |
+ * |--------|------|-------------------|-------------------------|------------------|---------|
+ * |      0 |    8 | magic             | creator, last           | attach           | CREATE  |
+ * |      8 |  496 | the rest, see struct | creator              | attach, once     | CREATE  |
+ * |    504 |    8 | checksum          | creator                 | attach, once     | CREATE  |
+ * CREATE: the file has no name until it is whole; link(2) publishes it. All of it is immutable.
+ * checksum: 64-bit FNV-1a over bytes 8..503. */
+struct ringbus_identity {
+  uint64_t magic;
+  uint32_t layout_version;
+  uint32_t identity_bytes; /* 512 */
+  uint64_t features_required;
+  uint64_t features_read;
+  uint64_t features_optional;
+  uint64_t capacity; /* bytes of data; a power of two */
+  uint64_t data_offset;
+  uint64_t words_offset; /* equal to data_offset if the words are in band */
+  uint64_t words_bytes;  /* 0 if the words are in band */
+  uint32_t granule_shift;
+  uint32_t word_shift;
+  uint32_t producers;
+  uint32_t policy;
+  uint32_t no_group;
+  uint32_t wake;
+  uint64_t slots_offset;
+  uint32_t slot_count; /* with slot 0, which is never used */
+  uint32_t slot_bytes; /* 128 */
+  uint64_t groups_offset;
+  uint32_t group_count;
+  uint32_t group_bytes; /* 256 */
+  uint8_t ring_id[16];  /* random */
+  uint64_t created_ns;  /* CLOCK_REALTIME, for people */
+  uint32_t creator_pid; /* for people */
+  uint32_t creator_uid; /* for people */
+  char library_version[32];
+  uint8_t reserved[312]; /* zero */
+  uint64_t checksum;
+};
+
+/* | offset | size | field      | written by                    | read by              | pair      |
+ * |    512 |    8 | epoch      | recovery after a reboot       | people               | -         |
+ * |    520 |   16 | boot_id    | creator; recovery             | attach               | -         |  */
+struct ringbus_life {
+  uint64_t epoch;
+  uint8_t boot_id[16];
+  uint8_t reserved[104];
+};
+
+/* |    640 |    4 | state        | finish, retire (RMW, bits only ever set)  | every call | STATE     |
+ * |    644 |    4 | data_waiters | sleeping consumers: 1; publisher: 0       | publisher  | SLEEP     |
+ * |    648 |    4 | room_waiters | sleeping producers: 1; releaser: 0        | releaser   | SLEEP     |
+ * |    652 |    4 | presence     | attach, detach, finish, retire (RMW)      | peer waits | -         |
+ * The waiters and presence are futex words. */
+struct ringbus_signals {
+  uint32_t state;
+  uint32_t data_waiters;
+  uint32_t room_waiters;
+  uint32_t presence;
+  uint8_t reserved[112];
+};
+
+/* |    768 |   24 | tail       | producer                       | joiners, observers, tools | TAIL     |
+ * |    896 |   24 | floor      | producer                       | joiners, lapped readers   | ANNOUNCE |
+ * floor: no byte of a record at or after floor has been overwritten; bytes before it may be at any
+ * time. It is a record boundary, it never moves back, and no producer writes at or above
+ * floor + capacity. */
+struct ringbus_counted_line {
+  uint64_t position; /* | bank */
+  uint64_t count[2];
+  uint8_t reserved[104];
+};
+
+/* |   1024 |    8 | groups     | attach, remove, reaper (RMW, holding the table lock) | producer, attach | JOIN |
+ * |   1032 |    8 | generation | reserved (many producers)                    | -                | -    |
+ * groups: bit g set = group g exists. One bit, so that a group comes into being, cursor and all, in
+ * one instant. The byte at offset 1024 is also the table lock (OFD lock; held while groups change). */
+struct ringbus_join {
+  uint64_t groups;
+  uint64_t generation;
+  uint8_t reserved[112];
+};
+
+/* |   1152 |   40 | counters   | producer (one writer each)     | people, tools             | -        | */
+struct ringbus_counters {
+  uint64_t full_events;    /* claims refused for want of room */
+  uint64_t max_lag;        /* bytes: the largest tail - slowest gating cursor seen by a refresh */
+  uint64_t broken_cursors; /* cursors outside the ring, excluded from gating */
+  uint64_t broken_group;   /* 1 + index of the last group so excluded; 0 none */
+  uint64_t dropped;        /* messages given up by a ring that nobody gates */
+  uint8_t reserved[88];
+};
+
+/* |   1280 |   64 | flush      | ringbus_ring_flush             | recovery after a reboot   | -        | */
+struct ringbus_flushed {
+  uint64_t tail;  /* content of [floor, tail) had reached the disk ... */
+  uint64_t tail_count;
+  uint64_t floor;
+  uint64_t floor_count;
+  uint64_t content; /* ... and hashed to this (64-bit FNV-1a over 8-byte words) */
+  uint64_t flushed_ns; /* 0: never flushed */
+  uint64_t check;   /* 64-bit FNV-1a over the six words above */
+  uint8_t reserved[72];
+};
+
+struct ringbus_header {
+  struct ringbus_identity identity;
+  struct ringbus_life life;
+  struct ringbus_signals signals;
+  struct ringbus_counted_line tail;
+  struct ringbus_counted_line floor;
+  struct ringbus_join join;
+  struct ringbus_counters counters;
+  struct ringbus_flushed flushed;
+  uint8_t reserved[2688];
+};
+
+/* A slot: one participant. Its OFD lock byte is its own first byte in the file; the kernel's answer
+ * about that lock is the only evidence that the participant lives.
+ * |  +0 |    8 | state       | holder of the slot's lock      | everybody  | SLOT |
+ * |  +8 |   88 | the rest    | holder, before state           | people     | SLOT |
+ * |  +96|    8 | claim       | reserved (many producers)      |            |      |
+ * | +104|    8 | taken       | reserved (shared groups)       |            |      |  */
+struct ringbus_slot {
+  uint64_t state;         /* generation << 16 | role; a new holder raises the generation */
+  uint32_t pid;           /* in the holder's own PID namespace; for people only */
+  uint32_t group;         /* consumer: index of its group */
+  uint64_t attached_ns;   /* CLOCK_REALTIME */
+  uint64_t pid_namespace; /* inode of /proc/self/ns/pid; 0 unknown */
+  char name[RINGBUS_NAME_BYTES];
+  uint64_t claim;
+  uint64_t taken;
+  uint64_t spare;
+  uint64_t reserved;
+};
+
+/* A group: consumers that share one cursor.
+ * |   +0 |  128 | description | attach, holding the table lock, before join.groups | people, attach | JOIN    |
+ * | +128 |   24 | cursor      | its consumer                                       | producer       | RELEASE |
+ * | +152 |    8 | member      | attach, detach, reaper, holding the table lock     | attach, reaper | -       |
+ * | +160 |    8 | max_lag     | creator of the group                               | producer       | JOIN    |
+ * | +168 |    8 | gating      | attach, detach, reaper, holding the table lock     | producer       | JOIN    |  */
+struct ringbus_group {
+  char name[RINGBUS_NAME_BYTES];
+  uint32_t policy;
+  uint32_t flags;
+  uint64_t created_ns;
+  uint64_t lost_messages; /* by lapping, as its consumers found out */
+  uint64_t lost_bytes;
+  uint64_t reserved0[4];
+  uint64_t cursor; /* | bank */
+  uint64_t count[2];
+  uint64_t member;  /* generation << 16 | slot; 0 none */
+  uint64_t max_lag; /* bytes; a cursor further behind no longer gates; 0: no limit */
+  uint64_t gating;  /* 1: the producer must not overwrite what the cursor has not passed */
+  uint64_t reserved1[10];
+};
+
+#define RINGBUS_ASSERT_OFFSET(type, field, offset)                                                 \
+  RINGBUS_STATIC_ASSERT(offsetof(struct type, field) == (offset), #type "." #field)
+RINGBUS_ASSERT_OFFSET(ringbus_identity, magic, 0);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, layout_version, 8);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, identity_bytes, 12);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, features_required, 16);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, features_read, 24);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, features_optional, 32);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, capacity, 40);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, data_offset, 48);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, words_offset, 56);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, words_bytes, 64);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, granule_shift, 72);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, word_shift, 76);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, producers, 80);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, policy, 84);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, no_group, 88);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, wake, 92);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, slots_offset, 96);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, slot_count, 104);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, slot_bytes, 108);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, groups_offset, 112);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, group_count, 120);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, group_bytes, 124);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, ring_id, 128);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, created_ns, 144);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, creator_pid, 152);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, creator_uid, 156);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, library_version, 160);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, reserved, 192);
+RINGBUS_ASSERT_OFFSET(ringbus_identity, checksum, 504);
+RINGBUS_ASSERT_OFFSET(ringbus_header, life, 512);
+RINGBUS_ASSERT_OFFSET(ringbus_header, life.boot_id, 520);
+RINGBUS_ASSERT_OFFSET(ringbus_header, signals, 640);
+RINGBUS_ASSERT_OFFSET(ringbus_header, signals.data_waiters, 644);
+RINGBUS_ASSERT_OFFSET(ringbus_header, signals.room_waiters, 648);
+RINGBUS_ASSERT_OFFSET(ringbus_header, signals.presence, 652);
+RINGBUS_ASSERT_OFFSET(ringbus_header, tail, 768);
+RINGBUS_ASSERT_OFFSET(ringbus_header, tail.count, 776);
+RINGBUS_ASSERT_OFFSET(ringbus_header, floor, 896);
+RINGBUS_ASSERT_OFFSET(ringbus_header, floor.count, 904);
+RINGBUS_ASSERT_OFFSET(ringbus_header, join, 1024);
+RINGBUS_ASSERT_OFFSET(ringbus_header, join.generation, 1032);
+RINGBUS_ASSERT_OFFSET(ringbus_header, counters, 1152);
+RINGBUS_ASSERT_OFFSET(ringbus_header, counters.max_lag, 1160);
+RINGBUS_ASSERT_OFFSET(ringbus_header, counters.broken_cursors, 1168);
+RINGBUS_ASSERT_OFFSET(ringbus_header, counters.broken_group, 1176);
+RINGBUS_ASSERT_OFFSET(ringbus_header, counters.dropped, 1184);
+RINGBUS_ASSERT_OFFSET(ringbus_header, flushed, 1280);
+RINGBUS_ASSERT_OFFSET(ringbus_header, flushed.content, 1312);
+RINGBUS_ASSERT_OFFSET(ringbus_header, flushed.flushed_ns, 1320);
+RINGBUS_ASSERT_OFFSET(ringbus_header, flushed.check, 1328);
+RINGBUS_ASSERT_OFFSET(ringbus_header, reserved, 1408);
+RINGBUS_STATIC_ASSERT(sizeof(struct ringbus_header) == 4096, "the header is one page");
+RINGBUS_ASSERT_OFFSET(ringbus_slot, state, 0);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, pid, 8);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, group, 12);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, attached_ns, 16);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, pid_namespace, 24);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, name, 32);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, claim, 96);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, taken, 104);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, spare, 112);
+RINGBUS_STATIC_ASSERT(sizeof(struct ringbus_slot) == 128, "a slot stands alone on its line");
+RINGBUS_ASSERT_OFFSET(ringbus_group, name, 0);
+RINGBUS_ASSERT_OFFSET(ringbus_group, policy, 64);
+RINGBUS_ASSERT_OFFSET(ringbus_group, flags, 68);
+RINGBUS_ASSERT_OFFSET(ringbus_group, created_ns, 72);
+RINGBUS_ASSERT_OFFSET(ringbus_group, lost_messages, 80);
+RINGBUS_ASSERT_OFFSET(ringbus_group, lost_bytes, 88);
+RINGBUS_ASSERT_OFFSET(ringbus_group, cursor, 128);
+RINGBUS_ASSERT_OFFSET(ringbus_group, count, 136);
+RINGBUS_ASSERT_OFFSET(ringbus_group, member, 152);
+RINGBUS_ASSERT_OFFSET(ringbus_group, max_lag, 160);
+RINGBUS_ASSERT_OFFSET(ringbus_group, gating, 168);
+RINGBUS_STATIC_ASSERT(sizeof(struct ringbus_group) == 256, "a cursor stands alone on its line");
+
+#endif

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT */
+/* ringbus.h - a lock-free message bus in one memory-mapped file: the whole API.
+ *
+ *    producer ──send──▶ ┌──────────── ring (one mapped file) ────────────┐ ──recv──▶ consumer, group "a"
+ *                       │ header │ participants │ groups │ ... messages  │ ──recv──▶ consumer, group "b"
+ *                       └────────────────────────────────────────────────┘ ──recv──▶ observer (read-only)
+ *
+ * A ring is a file of fixed size. Processes open it by path, by name in the bus directory, or by
+ * descriptor, and attach to it as
+ *   producer  publishes messages (one per ring);
+ *   consumer  belongs to a group; a group has one cursor, every group sees every message, and a
+ *             gating group is waited for: nothing it has not released is overwritten;
+ *   observer  maps the ring read-only, takes no slot, holds nobody back and may be lapped.
+ *
+ * Conventions
+ *   Every function that can fail returns 0 or a negative errno; errno itself is not touched by the
+ *   calls marked "hot". Data only comes through out-parameters, which are written on success alone
+ *   unless said otherwise. Slow calls leave a sentence about the last failure of this thread in
+ *   ringbus_error_detail(). Hot calls make no system call unless somebody sleeps who must be woken.
+ *   Times are in nanoseconds; a timeout is relative, 0 means "look once", RINGBUS_FOREVER no limit.
+ *   Option structures: NULL or all zero means the defaults written beside each field.
+ *
+ * Errors, the same everywhere (ringbus_strerror has the sentences)
+ *   -EAGAIN           nothing to read now / no room now
+ *   -EMSGSIZE         the message cannot fit: this ring (claim, send), this buffer (recv)
+ *   -EPIPE            end of stream: closed and drained; or, if so chosen, no producer is left
+ *   -ESTALE           the ring was retired (removed): open the new one
+ *   -EOVERFLOW        this reader was lapped: messages are lost, counted exactly, reading goes on
+ *   -EBADMSG          the file contradicts itself: damaged, or written by a hostile peer
+ *   -EPROTONOSUPPORT  a format, feature or byte order that this library does not know
+ *   -ECHILD           the handle was inherited through fork: open and attach again in the child
+ *   -EBUSY            somebody else has that role, group or ring; the detail says who
+ *   -ETIMEDOUT, -EINTR, -EINVAL, and what the system answers (-ENOENT, -EEXIST, -ENOSPC, -EACCES ...)
+ *
+ * Threads: a handle belongs to one thread at a time; a process may hold many handles. A ring may be
+ * shared: attach from any thread. Hot calls are async-signal-safe on a handle of their own.
+ *
+ * Death: a producer that is killed loses at most the message it has not committed; the next producer
+ * continues behind the last committed one. A consumer that is killed gets at most the batch that it
+ * had not released once more. Nobody is ever declared dead by a timeout.
+ *
+ * Read on: layout.h (the file), inline.h (the hot path inlined, and the ordering argument).
+ */
+#ifndef RINGBUS_RINGBUS_H
+#define RINGBUS_RINGBUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define RINGBUS_VERSION_MAJOR 0
+#define RINGBUS_VERSION_MINOR 1
+#define RINGBUS_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define RINGBUS_API __attribute__((visibility("default")))
+#else
+#define RINGBUS_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ringbus_ring ringbus_ring;
+typedef struct ringbus_producer ringbus_producer;
+typedef struct ringbus_consumer ringbus_consumer;
+typedef struct ringbus_observer ringbus_observer;
+
+#define RINGBUS_FOREVER INT64_C(-1)
+
+/* ringbus_version: "major.minor.patch" of the library that is linked. */
+RINGBUS_API const char *ringbus_version(void);
+
+/* ringbus_strerror: one sentence for a return value of this library (0 or negative). Never NULL. */
+RINGBUS_API const char *ringbus_strerror(int error);
+
+/* ringbus_error_detail: what exactly went wrong in this thread's last failed slow call and what to do
+ * about it, in one line; "" if nothing. Valid until this thread's next slow call. */
+RINGBUS_API const char *ringbus_error_detail(void);
+
+/* ------------------------------------------------------------------ rings: create, open, remove */
+
+/* Where a ring lives: a string with a '/' is a path. Any other string is a name in the bus directory,
+ * which is $RINGBUS_DIR (must exist) or a private one of this user under /dev/shm (made when first
+ * needed). Names: 1 to 200 bytes, no '/', not beginning with '.'. */
+
+enum ringbus_no_group { /* what a ring does with messages while it has no group */
+  RINGBUS_HOLD = 0,     /* keep them: it fills up, then -EAGAIN; the first group begins at the oldest */
+  RINGBUS_DROP = 1      /* give up the oldest for new ones */
+};
+
+enum ringbus_wake {
+  RINGBUS_WAKE_BY_MEMBARRIER = 0, /* publishing costs no fence; whoever goes to sleep pays */
+  RINGBUS_WAKE_BY_FENCE = 1,      /* both sides fence */
+  RINGBUS_WAKE_NEVER = 2          /* nobody is ever woken: waiting is polling */
+};
+
+struct ringbus_create_options {
+  uint64_t capacity;             /* bytes of data: a power of two, 4 KiB (one page) to 1 TiB; 0: 1 MiB */
+  uint32_t max_participants;     /* attached at the same time, 1 to 1023; 0: 63 */
+  uint32_t max_groups;           /* 1 to 64; 0: 16 */
+  enum ringbus_no_group no_group;
+  enum ringbus_wake wake;
+  mode_t mode;                   /* permissions of the file, whatever the umask; 0: 0600 */
+  bool set_group;                /* give the file to this group (with a mode that lets it in) */
+  gid_t group;
+  bool open_existing;            /* a ring that is already there is opened instead of -EEXIST */
+};
+
+struct ringbus_open_options {
+  bool read_only;                /* for observers and tools: nothing in the file can be changed */
+  bool lock_memory;              /* mlock(2) the mapping */
+  bool prefault;                 /* touch every page now, not during the first lap */
+  bool huge_pages;               /* advise transparent huge pages for the data */
+  bool allow_owner;              /* besides this user and root, accept this owner of the file */
+  uid_t owner;
+  bool fresh_description;        /* open_fd: nobody else holds this open file description, so it may
+                                    be used for locks where reopening is impossible; one handle only */
+};
+
+/* ringbus_ring_create: make a new ring and open it. The file gets its name only when it is whole, and
+ * its space is reserved: a full disk is -ENOSPC here, never a signal later. Creators may race: one
+ * wins, the others get -EEXIST (or the winner's ring with open_existing, whatever its options).
+ * Returns 0, -EINVAL, -EEXIST, -ENOSPC, -EOPNOTSUPP (a filesystem without coherent shared mappings,
+ * locks, or nameless files), -EACCES and others from the system; with open_existing also what
+ * ringbus_ring_open returns. */
+RINGBUS_API int ringbus_ring_create(const char *name, const struct ringbus_create_options *options,
+                                    ringbus_ring **ring);
+
+/* ringbus_ring_create_anonymous: a ring without a name (memfd, sealed against resizing), to be passed
+ * on as a descriptor: ringbus_ring_fd, SCM_RIGHTS or inheritance, then ringbus_ring_open_fd. */
+RINGBUS_API int ringbus_ring_create_anonymous(const struct ringbus_create_options *options,
+                                              ringbus_ring **ring);
+
+/* ringbus_ring_open: open an existing ring. The file must be regular, have one link, be owned by this
+ * user, root or options->owner, and be whole and consistent: every byte of its identity is checked.
+ * Returns 0, -ENOENT, -EACCES, -EPERM (owner, kind or links), -ELOOP (a symbolic link), -EBADMSG (not
+ * a ring, or damaged), -EPROTONOSUPPORT, -ESTALE (retired), -EOPNOTSUPP, ... */
+RINGBUS_API int ringbus_ring_open(const char *name, const struct ringbus_open_options *options,
+                                  ringbus_ring **ring);
+
+/* ringbus_ring_open_fd: open a ring from a descriptor, which stays the caller's and may be closed
+ * afterwards. A memfd must be sealed against shrinking and growing (-EPERM). Returns as above. */
+RINGBUS_API int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options,
+                                     ringbus_ring **ring);
+
+/* ringbus_ring_fd: the ring's own descriptor, to pass on or to fstat; do not close it. -ECHILD in a
+ * forked child. */
+RINGBUS_API int ringbus_ring_fd(const ringbus_ring *ring, int *fd);
+
+/* ringbus_ring_close: drop this reference. The mapping goes when the last attached handle has gone. */
+RINGBUS_API int ringbus_ring_close(ringbus_ring *ring);
+
+/* ringbus_ring_remove: retire a ring (every call on it answers -ESTALE, sleepers wake) and unlink its
+ * name. Refuses with -EBUSY while anybody is attached, unless forced. Never removes a file that is not
+ * a ring (-EBADMSG, -EPROTONOSUPPORT), even if forced. */
+RINGBUS_API int ringbus_ring_remove(const char *name, bool force);
+
+/* ringbus_ring_flush: for rings on a disk: make what is published so far survive a reboot. After a
+ * reboot the content that was flushed is offered again if it is intact; all else is discarded.
+ * Returns 0, -EAGAIN (the producer overwrote it meanwhile: call again), -EPERM (read-only), -EIO ... */
+RINGBUS_API int ringbus_ring_flush(ringbus_ring *ring);
+
+/* ringbus_bus_directory: the directory in which names are looked up; made if it is the default one.
+ * Returns 0, -ENAMETOOLONG (size too small), -EPERM (somebody else's), ... */
+RINGBUS_API int ringbus_bus_directory(char *path, size_t size);
+
+/* ringbus_bus_list: call visit for each ring in a directory (NULL: the bus directory), in no order;
+ * a non-zero answer ends the walk and is returned. Files that are not rings are passed over. */
+RINGBUS_API int ringbus_bus_list(const char *directory, int (*visit)(const char *name, void *context),
+                                 void *context);
+
+/* ------------------------------------------------------------------ what there is to see */
+
+struct ringbus_ring_info {
+  uint64_t capacity;
+  uint64_t max_message;       /* bytes: the longest message without a tag */
+  uint64_t file_bytes;
+  uint64_t oldest, tail;      /* positions: everything in between is still in the ring */
+  uint64_t oldest_count, tail_count; /* messages ever published before them */
+  uint64_t epoch;
+  uint64_t created_ns;
+  uint64_t full_events, max_lag, broken_cursors, dropped; /* counters for people, see layout.h */
+  uint32_t layout_version;
+  uint32_t max_participants, max_groups;
+  uint32_t participants;      /* alive now */
+  uint32_t groups;            /* existing now */
+  enum ringbus_no_group no_group;
+  enum ringbus_wake wake;
+  bool closed, retired, read_only;
+  uint8_t ring_id[16];
+  char library_version[32];   /* of the creator */
+};
+
+enum ringbus_role { RINGBUS_PRODUCER = 1, RINGBUS_CONSUMER = 2 };
+
+struct ringbus_participant {
+  uint32_t slot;
+  enum ringbus_role role;
+  bool alive;                 /* the kernel's answer, not a guess */
+  uint32_t pid;               /* in its own PID namespace; for people only */
+  bool pid_is_local;          /* that namespace is the caller's */
+  uint64_t attached_ns;       /* CLOCK_REALTIME */
+  char name[64];
+  char group[64];             /* consumer: its group's name */
+};
+
+enum ringbus_policy {
+  RINGBUS_GATE = 0,               /* always waited for, even while nobody is attached */
+  RINGBUS_GATE_WHILE_ATTACHED = 1,/* waited for while its consumer lives; else lapped, losses counted */
+  RINGBUS_LAPPED = 2              /* never waited for */
+};
+
+struct ringbus_group_info {
+  char name[64];
+  enum ringbus_policy policy;
+  bool durable;
+  bool gating;                /* it holds the producer back now */
+  bool attached;              /* its consumer is alive */
+  uint32_t slot;              /* of its consumer, 0 none */
+  uint64_t max_lag;
+  uint64_t cursor, cursor_count;
+  uint64_t lag_bytes, lag_messages; /* behind the tail */
+  uint64_t lost_messages, lost_bytes;
+};
+
+/* ringbus_ring_info: a snapshot. The fields are each right at some instant of the call. Works on
+ * retired rings and on rings whose processes are dead. Returns 0, -ECHILD, -EINVAL. */
+RINGBUS_API int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_info *info);
+
+/* ringbus_ring_participant: slot 1 .. max_participants. Returns 0, -ENOENT (never used or orderly
+ * left), -EINVAL (no such slot), -ECHILD. */
+RINGBUS_API int ringbus_ring_participant(const ringbus_ring *ring, uint32_t slot,
+                                         struct ringbus_participant *participant);
+
+/* ringbus_ring_group: index 0 .. max_groups - 1. Returns 0, -ENOENT, -EINVAL, -ECHILD. */
+RINGBUS_API int ringbus_ring_group(const ringbus_ring *ring, uint32_t index,
+                                   struct ringbus_group_info *group);
+
+/* ringbus_ring_remove_group: forget a group, so that an owner who is gone for good does not stop the
+ * ring for good. Returns 0, -ENOENT, -EBUSY (its consumer is alive), -EPERM (read-only), -ESTALE. */
+RINGBUS_API int ringbus_ring_remove_group(ringbus_ring *ring, const char *group);
+
+/* ringbus_ring_wait_for: wait until at least one producer or consumer is attached and alive.
+ * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD. */
+RINGBUS_API int ringbus_ring_wait_for(ringbus_ring *ring, enum ringbus_role role, int64_t timeout_ns);
+
+/* ------------------------------------------------------------------ messages */
+
+struct ringbus_message {
+  const void *data;           /* in the ring (borrow) or the caller's buffer (recv); NULL if size only */
+  uint32_t length;
+  uint32_t tag;               /* the user's; 0 if none was given */
+  uint64_t position;          /* unique for ever in this ring */
+};
+
+enum ringbus_wait { /* how a wait call waits */
+  RINGBUS_WAIT_ADAPTIVE = 0, /* spin some microseconds, then sleep */
+  RINGBUS_WAIT_SPIN = 1,     /* never sleep; lowest latency, takes a core */
+  RINGBUS_WAIT_BLOCK = 2     /* sleep at once */
+};
+
+/* ------------------------------------------------------------------ producer */
+
+struct ringbus_producer_options {
+  const char *name;           /* shown to people; NULL: the program's name */
+  enum ringbus_wait wait;
+  int64_t look_ns;            /* a sleep is cut into looks of at most this; 0: 50 ms */
+};
+
+/* ringbus_producer_attach: become the producer of this ring. The claim of a dead predecessor is given
+ * up and publishing goes on behind its last committed message.
+ * Returns 0, -EBUSY (there is a living producer; the detail names it), -EPIPE (closed), -ESTALE,
+ * -EPERM (read-only), -EBADMSG (damaged), -ECHILD, -ENOMEM, -EMFILE, ... */
+RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
+                                        const struct ringbus_producer_options *options,
+                                        ringbus_producer **producer);
+
+/* ringbus_producer_claim: hot. Reserve room for a message of up to length bytes and get a pointer into
+ * the ring (8-byte aligned). One claim at a time: a second one replaces the first. Nobody sees
+ * anything before commit. tag: 0 costs no room, any other value may cost up to 8 bytes.
+ * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; with a
+ * tag 4 bytes less), -EPIPE, -ESTALE, -ECHILD. */
+RINGBUS_API int ringbus_producer_claim(ringbus_producer *producer, size_t length, uint32_t tag,
+                                       void **data);
+
+/* ringbus_producer_commit: hot. Publish the claimed message with its first length bytes; length may be
+ * less than claimed. Once this returns 0 the message survives the death of this process.
+ * Returns 0, -EINVAL (nothing claimed), -EMSGSIZE (longer than claimed; the claim stays), -ESTALE,
+ * -EPIPE, -ECHILD. */
+RINGBUS_API int ringbus_producer_commit(ringbus_producer *producer, size_t length);
+
+/* ringbus_producer_abort: hot. Give the claim up; nobody ever sees it. Returns 0, -EINVAL, -ECHILD. */
+RINGBUS_API int ringbus_producer_abort(ringbus_producer *producer);
+
+/* ringbus_producer_send: hot. Claim, copy, commit. Returns as claim. */
+RINGBUS_API int ringbus_producer_send(ringbus_producer *producer, const void *data, size_t length,
+                                      uint32_t tag);
+
+/* ringbus_producer_send_batch: hot. Send count messages, one per iovec, all with the same tag. Readers
+ * see a prefix in order at any time; all_at_once makes them visible in one instant, or none if they do
+ * not fit together. *sent (may be NULL) is always written: how many were sent.
+ * Returns 0 (all sent), or why the next one was not: as claim. */
+RINGBUS_API int ringbus_producer_send_batch(ringbus_producer *producer, const struct iovec *messages,
+                                            size_t count, uint32_t tag, bool all_at_once,
+                                            size_t *sent);
+
+/* ringbus_producer_tell: the position of the next message, and how many were ever published before
+ * it. Either may be NULL. Returns 0, -ECHILD. */
+RINGBUS_API int ringbus_producer_tell(const ringbus_producer *producer, uint64_t *position,
+                                      uint64_t *count);
+
+/* ringbus_producer_wait: wait until a message of this length (and tag) has room. While it waits it
+ * looks for consumers that have died and, where their group's policy says so, stops waiting for them;
+ * claim alone never does that. Returns 0, -ETIMEDOUT, -EINTR, -EMSGSIZE, -EPIPE, -ESTALE, -ECHILD. */
+RINGBUS_API int ringbus_producer_wait(ringbus_producer *producer, size_t length, uint32_t tag,
+                                      int64_t timeout_ns);
+
+/* ringbus_producer_drain: wait until every gating group has released everything published so far.
+ * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD. */
+RINGBUS_API int ringbus_producer_drain(ringbus_producer *producer, int64_t timeout_ns);
+
+/* ringbus_producer_finish: end of stream: readers get -EPIPE once they have read everything, and nobody
+ * can publish in this ring again. Returns 0, -ESTALE, -ECHILD. */
+RINGBUS_API int ringbus_producer_finish(ringbus_producer *producer);
+
+/* ringbus_producer_detach: leave, without ending the stream; an open claim is given up; the handle is
+ * freed whatever is returned. Returns 0, -ECHILD. NULL is allowed. */
+RINGBUS_API int ringbus_producer_detach(ringbus_producer *producer);
+
+/* ------------------------------------------------------------------ consumer */
+
+enum ringbus_start { /* where a reader begins */
+  RINGBUS_RESUME = 0,  /* consumer: where its group stands; a new group, an observer: at the oldest */
+  RINGBUS_OLDEST = 1,  /* the oldest message still in the ring */
+  RINGBUS_NEWEST = 2,  /* behind the newest: only what is published from now on */
+  RINGBUS_POSITION = 3 /* at a given position, which must be a message still in the ring, or the tail */
+};
+
+enum ringbus_hand_back { /* how a consumer gives the lines it has read back to the producer's core */
+  RINGBUS_HAND_BACK_DEFAULT = 0,
+  RINGBUS_HAND_BACK_NEVER = 1,
+  RINGBUS_HAND_BACK_STORE = 2, /* one same-value store into each line read */
+  RINGBUS_HAND_BACK_LOCKED = 3 /* "lock or 0" into each line read */
+};
+
+struct ringbus_consumer_options {
+  const char *name;           /* shown to people; NULL: the program's name */
+  const char *group;          /* a named group keeps its cursor when its consumer leaves or dies
+                                 (durable); NULL: a group of its own that ends with this consumer */
+  enum ringbus_policy policy; /* of a new group; an existing one keeps its own */
+  uint64_t max_lag;           /* of a new group, bytes: further behind it is lapped instead of waited
+                                 for; 0: no limit */
+  enum ringbus_start start;   /* RINGBUS_RESUME, or move the group's cursor there first */
+  uint64_t position;          /* for RINGBUS_POSITION */
+  bool end_without_producer;  /* no living producer and nothing left to read: -EPIPE instead of
+                                 waiting for the next one (a ring that never had one is waited for) */
+  enum ringbus_wait wait;
+  int64_t look_ns;            /* a sleep is cut into looks of at most this; 0: 50 ms */
+  enum ringbus_hand_back hand_back;
+};
+
+/* ringbus_consumer_attach: become the consumer of a group, which is made if it does not exist.
+ * Nothing at or after the position it starts at is overwritten from then on (gating groups). A group
+ * that was lapped meanwhile begins at the oldest message and ringbus_consumer_lost says what it missed.
+ * Returns 0, -EBUSY (the group has a living consumer; the detail names it), -ENOSPC (all slots or
+ * groups in use; the detail says which), -EINVAL (bad option, or a position that is no message in the
+ * ring), -EPERM (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
+RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
+                                        const struct ringbus_consumer_options *options,
+                                        ringbus_consumer **consumer);
+
+/* ringbus_consumer_borrow: hot. The next message, in place, without a copy. The pointer is good until
+ * release. Borrow again for the one after it. In a group that can be lapped (policy LAPPED, or with
+ * max_lag) the bytes may be overwritten while they are looked at: ask
+ * ringbus_consumer_still_valid after use, before acting on them.
+ * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -ESTALE, -EBADMSG,
+ * -ECHILD. */
+RINGBUS_API int ringbus_consumer_borrow(ringbus_consumer *consumer, struct ringbus_message *message);
+
+/* ringbus_consumer_borrow_batch: hot. As many of the next messages as are there, up to max (1 or more).
+ * *count is always written. Returns 0 if *count > 0, else as borrow. */
+RINGBUS_API int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
+                                              struct ringbus_message *messages, size_t max,
+                                              size_t *count);
+
+/* ringbus_consumer_release: hot. Done with everything borrowed so far: the producer may overwrite it,
+ * and a successor of this consumer will not get it again. Returns 0, -ESTALE, -ECHILD. */
+RINGBUS_API int ringbus_consumer_release(ringbus_consumer *consumer);
+
+/* ringbus_consumer_still_valid: hot. 0: nothing borrowed so far has been overwritten. -EOVERFLOW: some of it may
+ * have been. Always 0 in a group that cannot be lapped. */
+RINGBUS_API int ringbus_consumer_still_valid(const ringbus_consumer *consumer);
+
+/* ringbus_consumer_recv: hot. Copy the next message into buffer, then release it (and everything
+ * borrowed before). The copy is safe from producers that nobody trusts. message (may be NULL) tells
+ * length, tag and position; data is buffer.
+ * Returns 0, -EMSGSIZE (size too small: message->length says what is needed, nothing is consumed), else
+ * as borrow. */
+RINGBUS_API int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, size_t size,
+                                      struct ringbus_message *message);
+
+/* ringbus_consumer_wait: wait until the next borrow or recv will not answer -EAGAIN.
+ * Returns 0, -ETIMEDOUT, -EINTR, -EPIPE (nothing will ever come again), -ESTALE, -ECHILD. */
+RINGBUS_API int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns);
+
+/* ringbus_consumer_tell: the position of the next message to read, and how many were ever published
+ * before it. Either may be NULL. Returns 0, -ECHILD. */
+RINGBUS_API int ringbus_consumer_tell(const ringbus_consumer *consumer, uint64_t *position,
+                                      uint64_t *count);
+
+/* ringbus_consumer_seek: go to RINGBUS_OLDEST, RINGBUS_NEWEST or RINGBUS_POSITION; whatever was borrowed is
+ * released. Going back is possible as long as the messages are in the ring.
+ * Returns 0, -EINVAL (not the position of a message in the ring, nor the tail), -EOVERFLOW (it was
+ * there, but has just been overwritten: now at the oldest), -ESTALE, -ECHILD. */
+RINGBUS_API int ringbus_consumer_seek(ringbus_consumer *consumer, enum ringbus_start start,
+                                      uint64_t position);
+
+/* ringbus_consumer_lost: what this handle has missed by being lapped since it attached (and its group, while nobody was
+ * attached, at attach). Either may be NULL. Returns 0, -ECHILD. */
+RINGBUS_API int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t *messages,
+                                      uint64_t *bytes);
+
+/* ringbus_consumer_detach: leave; what was not released will be delivered again in a durable group; the
+ * handle is freed whatever is returned. Returns 0, -ECHILD. NULL is allowed. */
+RINGBUS_API int ringbus_consumer_detach(ringbus_consumer *consumer);
+
+/* ------------------------------------------------------------------ observer */
+
+struct ringbus_observer_options {
+  enum ringbus_start start;   /* RINGBUS_RESUME means RINGBUS_OLDEST here */
+  uint64_t position;
+};
+
+/* ringbus_observer_attach: read what is in the ring without being noticed, also post mortem. Needs no more than read
+ * permission. Observers cannot be woken (they write nothing): waiting is polling with back-off.
+ * Returns 0, -EINVAL, -ESTALE, -EBADMSG, -ECHILD, -ENOMEM. */
+RINGBUS_API int ringbus_observer_attach(ringbus_ring *ring,
+                                        const struct ringbus_observer_options *options,
+                                        ringbus_observer **observer);
+
+/* ringbus_observer_recv: hot. Copy the next message out; what is returned was whole and not overwritten
+ * while it was copied. Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again),
+ * -EMSGSIZE (as consumer_recv), -ESTALE, -EBADMSG, -ECHILD. */
+RINGBUS_API int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,
+                                      struct ringbus_message *message);
+
+/* ringbus_observer_wait, _tell, _seek, _lost: as for the consumer. */
+RINGBUS_API int ringbus_observer_wait(ringbus_observer *observer, int64_t timeout_ns);
+RINGBUS_API int ringbus_observer_tell(const ringbus_observer *observer, uint64_t *position,
+                                      uint64_t *count);
+RINGBUS_API int ringbus_observer_seek(ringbus_observer *observer, enum ringbus_start start,
+                                      uint64_t position);
+RINGBUS_API int ringbus_observer_lost(const ringbus_observer *observer, uint64_t *messages,
+                                      uint64_t *bytes);
+
+/* ringbus_observer_detach: the handle is freed. Returns 0, -ECHILD. NULL is allowed. */
+RINGBUS_API int ringbus_observer_detach(ringbus_observer *observer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* check.c - is this file a sound ring? Everything is read from the file into private memory first,
+ * then judged; nothing of the geometry is ever read again from the file. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+uint64_t hash_bytes(const void *bytes, size_t count) {
+  const unsigned char *byte = bytes;
+  uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+  for (size_t i = 0; i < count; i++)
+    hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
+  return hash;
+}
+
+static uint64_t round_up(uint64_t value, uint64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/* layout_plan: where things stand, from capacity and the two counts. */
+void layout_plan(struct geometry *geometry, uint64_t data_alignment) {
+  geometry->slots_offset = sizeof(struct ringbus_header);
+  geometry->groups_offset = geometry->slots_offset +
+                            round_up((uint64_t)geometry->slot_count * sizeof(struct ringbus_slot),
+                                     sizeof(struct ringbus_group));
+  geometry->data_offset = round_up(
+      geometry->groups_offset + (uint64_t)geometry->group_count * sizeof(struct ringbus_group),
+      data_alignment);
+  geometry->file_bytes = geometry->data_offset + geometry->capacity;
+}
+
+static bool geometry_is_sound(const struct ringbus_identity *identity, struct geometry *planned) {
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+  if (identity->capacity < RINGBUS_MIN_CAPACITY || identity->capacity > RINGBUS_MAX_CAPACITY ||
+      (identity->capacity & (identity->capacity - 1)) != 0 || identity->capacity < page ||
+      identity->slot_count < 2 || identity->slot_count > RINGBUS_MAX_SLOTS ||
+      identity->group_count < 1 || identity->group_count > RINGBUS_MAX_GROUPS ||
+      identity->slot_bytes != sizeof(struct ringbus_slot) ||
+      identity->group_bytes != sizeof(struct ringbus_group) ||
+      identity->identity_bytes != sizeof(struct ringbus_identity) ||
+      identity->granule_shift != 3 || identity->word_shift != 0 || identity->words_bytes != 0 ||
+      identity->words_offset != identity->data_offset ||
+      (identity->no_group != RINGBUS_NO_GROUP_HOLD && identity->no_group != RINGBUS_NO_GROUP_DROP) ||
+      identity->wake < RINGBUS_WAKE_ASYMMETRIC || identity->wake > RINGBUS_WAKE_NONE)
+    return false;
+  planned->capacity = identity->capacity;
+  planned->slot_count = identity->slot_count;
+  planned->group_count = identity->group_count;
+  planned->granule_shift = identity->granule_shift;
+  planned->word_shift = identity->word_shift;
+  planned->no_group = identity->no_group;
+  planned->wake = identity->wake;
+  layout_plan(planned, RINGBUS_DATA_ALIGNMENT);
+  if (identity->data_offset != planned->data_offset)
+    layout_plan(planned, UINT64_C(2) << 20);
+  return identity->slots_offset == planned->slots_offset &&
+         identity->groups_offset == planned->groups_offset &&
+         identity->data_offset == planned->data_offset;
+}
+
+int check_file(int fd, bool read_only, struct geometry *geometry) {
+  struct ringbus_identity identity;
+  struct stat status;
+  if (fstat(fd, &status) != 0)
+    return fail(-errno, "cannot stat the file");
+  memset(&identity, 0, sizeof identity);
+  ssize_t got = pread(fd, &identity, sizeof identity, 0);
+  if (got < 0)
+    return fail(-errno, "cannot read the file");
+  if (got >= 8 && identity.magic == RINGBUS_MAGIC_SWAPPED)
+    return fail(-EPROTONOSUPPORT, "the ring was made by a machine of the other byte order");
+  if (got < 8 || identity.magic != RINGBUS_MAGIC)
+    return fail(-EBADMSG, "this file is not a ring");
+  if ((size_t)got < sizeof identity)
+    return fail(-EBADMSG, "the ring is cut short: %lld bytes", (long long)status.st_size);
+  if (identity.layout_version != RINGBUS_LAYOUT_VERSION)
+    return fail(-EPROTONOSUPPORT, "the ring has layout version %u, this library knows %u",
+                identity.layout_version, RINGBUS_LAYOUT_VERSION);
+  size_t hashed_from = offsetof(struct ringbus_identity, layout_version);
+  if (identity.checksum !=
+      hash_bytes((const char *)&identity + hashed_from,
+                 offsetof(struct ringbus_identity, checksum) - hashed_from))
+    return fail(-EBADMSG, "the ring's identity is damaged (checksum)");
+  if (identity.features_required & ~RINGBUS_FEATURES_REQUIRED)
+    return fail(-EPROTONOSUPPORT, "the ring needs features %#llx that this library does not know",
+                (unsigned long long)(identity.features_required & ~RINGBUS_FEATURES_REQUIRED));
+  if (!read_only && (identity.features_read & ~RINGBUS_FEATURES_READ))
+    return fail(-EPROTONOSUPPORT,
+                "the ring has features %#llx that this library can only read: open it read-only",
+                (unsigned long long)(identity.features_read & ~RINGBUS_FEATURES_READ));
+  if (identity.producers == RINGBUS_PRODUCERS_MANY || identity.policy == RINGBUS_POLICY_OVERWRITE)
+    return fail(-EPROTONOSUPPORT, "the ring is for many producers or overwriting, which this "
+                                  "library does not know");
+  if (identity.producers != RINGBUS_PRODUCERS_SINGLE ||
+      identity.policy != RINGBUS_POLICY_RELIABLE || !geometry_is_sound(&identity, geometry))
+    return fail(-EBADMSG, "the ring's geometry contradicts itself");
+  if (status.st_size < 0 || (uint64_t)status.st_size != geometry->file_bytes)
+    return fail(-EBADMSG, "the ring should have %llu bytes but has %lld",
+                (unsigned long long)geometry->file_bytes, (long long)status.st_size);
+  return 0;
+}

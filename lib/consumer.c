@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/* consumer.c - attach, seeking, and what the hot path leaves to a call: closed or retired rings,
+ * groups that can be lapped, words that are neither empty nor a message.
+ *
+ *   released ──borrow──▶ ... ──borrow──▶ position          cursor in the file = released
+ *      ▲                                    │
+ *      └──────────────release───────────────┘              death: position falls back to released
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+struct ringbus_consumer {
+  struct ringbus_consumer_hot hot;
+  struct handle handle;
+  uint32_t group;
+  enum ringbus_wait wait;
+  int64_t look_ns;
+  bool end_without_producer;
+  struct counted lost;
+};
+
+/* ---------------------------------------------------------------- reading */
+
+/* For a group that can be lapped: read at position and count of the hot part. */
+#define LAPPED_READER(consumer, at)                                                                \
+  ((struct lapped_reader){&(consumer)->hot.view, &(consumer)->handle.ring->header->floor.position, \
+                          at, &(consumer)->lost})
+
+/* Keep the hot part and the group's cursor with what a lapped reader did. */
+static int settle(ringbus_consumer *consumer, int result, struct counted at, struct counted was) {
+  consumer->hot.position = at.position;
+  consumer->hot.count = at.count;
+  if (result != -EOVERFLOW)
+    return result;
+  struct ringbus_group *group = ring_group(consumer->handle.ring, consumer->group);
+  shared_add(&group->lost_bytes, at.position - was.position);
+  shared_add(&group->lost_messages, at.count - was.count);
+  counted_store(&group->cursor, at);
+  consumer->hot.released = at.position;
+  return result;
+}
+
+/* Read on in a group that cannot be lapped: over pads, and after the end of the stream. */
+static int next_gated(ringbus_consumer *consumer, struct ringbus_message *message,
+                      uint64_t *bytes) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  for (uint64_t skipped = 0; skipped <= hot->view.mask;) {
+    uint64_t word = word_load(&hot->view, hot->position);
+    if (word == 0)
+      return -EAGAIN;
+    if (ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_COMMITTED)) {
+      *bytes = ringbus_word_decode(&hot->view, word, hot->position, message);
+      return *bytes ? 0 : -EBADMSG;
+    }
+    if (!ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_PAD))
+      return -EBADMSG;
+    skipped += ringbus_word_bytes(&hot->view, word);
+    hot->position += ringbus_word_bytes(&hot->view, word);
+  }
+  return -EBADMSG;
+}
+
+/* -EAGAIN on a closed ring is the end of the stream. state was loaded, with acquire, before the word:
+ * what was published before the end has been seen (STATE). */
+static int nothing_or_end(int result, unsigned state) {
+  return result == -EAGAIN && (state & RINGBUS_STATE_CLOSED) ? -EPIPE : result;
+}
+
+int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *message) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  unsigned state = state_load(&hot->view); /* STATE */
+  struct counted at = {hot->position, hot->count}, was = at;
+  uint64_t bytes;
+  if (state & ~RINGBUS_STATE_CLOSED)
+    return ringbus_slow_state(hot->view.state);
+  if (hot->lossy) {
+    struct lapped_reader reader = LAPPED_READER(consumer, &at);
+    int result = lapped_next(&reader, message, &bytes);
+    if (result == 0) {
+      at.position += bytes;
+      at.count++;
+    }
+    return nothing_or_end(settle(consumer, result, at, was), state);
+  }
+  int result = next_gated(consumer, message, &bytes);
+  if (result == 0) {
+    hot->position += bytes;
+    hot->count++;
+  }
+  return nothing_or_end(result, state);
+}
+
+int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
+                      struct ringbus_message *message) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  unsigned state = state_load(&hot->view); /* STATE */
+  struct counted at = {hot->position, hot->count}, was = at;
+  struct ringbus_message found;
+  uint64_t bytes;
+  if (state & ~RINGBUS_STATE_CLOSED)
+    return ringbus_slow_state(hot->view.state);
+  if (hot->lossy) {
+    struct lapped_reader reader = LAPPED_READER(consumer, &at);
+    int result = settle(consumer, lapped_recv(&reader, buffer, size, message), at, was);
+    return result ? nothing_or_end(result, state) : ringbus_consumer_release(consumer);
+  }
+  int result = next_gated(consumer, &found, &bytes);
+  if (result != 0)
+    return nothing_or_end(result, state);
+  if (message) {
+    *message = found;
+    message->data = buffer;
+  }
+  if (found.length > size)
+    return -EMSGSIZE;
+  if (found.length)
+    memcpy(buffer, found.data, found.length);
+  hot->position += bytes;
+  hot->count++;
+  return ringbus_consumer_release(consumer);
+}
+
+/* ---------------------------------------------------------------- attach */
+
+/* Move the group's cursor; whatever was borrowed is released. */
+static int move_to(ringbus_consumer *consumer, enum ringbus_start start, uint64_t position) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  ringbus_ring *ring = consumer->handle.ring;
+  struct counted target = {hot->position, hot->count};
+  if (start == RINGBUS_POSITION && distance(hot->position, position) >= 0 && !hot->lossy) {
+    /* Ahead: everything on the way is held by this group. */
+    if (position - hot->position > ring->geometry.capacity)
+      return fail(-EINVAL, "%llu is far ahead of the ring's tail", (unsigned long long)position);
+    walk_records(&hot->view, &target, position);
+    if (target.position != position)
+      return fail(-EINVAL, "%llu is not the position of a message in the ring, nor of the next one",
+                  (unsigned long long)position);
+  } else if (start != RINGBUS_RESUME) {
+    int result = find_start(ring, start, position, &target);
+    if (result != 0)
+      return result;
+    /* The tail is stored after the record: this consumer may be ahead of it. */
+    if (start == RINGBUS_NEWEST && distance(hot->position, target.position) < 0)
+      target = (struct counted){hot->position, hot->count};
+  }
+  struct counted reached = target;
+  if (!hot->lossy && distance(hot->released, target.position) < 0)
+    group_gate(ring, consumer->group, &reached); /* going back is joining again */
+  else if (target.position != hot->released)
+    counted_store(&ring_group(ring, consumer->group)->cursor, target); /* RELEASE */
+  hot->position = hot->released = reached.position;
+  hot->count = reached.count;
+  shared_fence(); /* SLEEP */
+  if (shared_load32(&ring->header->signals.room_waiters))
+    ringbus_slow_wake(&ring->header->signals.room_waiters);
+  consumer->lost.position += reached.position - target.position;
+  consumer->lost.count += reached.count - target.count;
+  return reached.position == target.position ? 0 : -EOVERFLOW;
+}
+
+static int check_start(enum ringbus_start start) {
+  return (unsigned)start <= RINGBUS_POSITION ? 0 : fail(-EINVAL, "unknown start %d", (int)start);
+}
+
+int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_options *options,
+                            ringbus_consumer **out) {
+  static const struct ringbus_consumer_options defaults;
+  struct waiting waiting;
+  struct counted start = {0, 0};
+  bool created;
+  if (!options)
+    options = &defaults;
+  if (!ring || !out)
+    return fail(-EINVAL, "no ring");
+  if (ring->forked)
+    return fail(-ECHILD, "the ring was opened before fork: open it again in the child");
+  if (ring->read_only)
+    return fail(-EPERM, "the ring is open read-only: attach an observer");
+  if ((unsigned)options->hand_back > RINGBUS_HAND_BACK_LOCKED)
+    return fail(-EINVAL, "unknown way to hand lines back: %d", (int)options->hand_back);
+  int result = check_start(options->start);
+  if (result == 0)
+    result = wait_options(options->wait, options->look_ns, &waiting);
+  if (result != 0)
+    return result;
+  ringbus_consumer *consumer = aligned_alloc(RINGBUS_LINE, sizeof_aligned(sizeof *consumer));
+  if (!consumer)
+    return fail(-ENOMEM, NULL);
+  memset(consumer, 0, sizeof *consumer);
+  consumer->hot.view = ring->view;
+  consumer->wait = waiting.policy;
+  consumer->look_ns = waiting.look_ns;
+  consumer->end_without_producer = options->end_without_producer;
+  handle_register(&consumer->handle, ring, &consumer->hot.view.state);
+  result = slot_take(&consumer->handle, RINGBUS_ROLE_CONSUMER, options->name);
+  if (result != 0)
+    goto failed;
+  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED) {
+    result = fail(-ESTALE, "the ring was retired: open its successor");
+    goto leave;
+  }
+  result = group_join(&consumer->handle, options, &consumer->group, &created, &start,
+                      &consumer->lost);
+  if (result != 0)
+    goto leave;
+  struct ringbus_group group = group_copy(ring, consumer->group);
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  hot->position = hot->released = start.position;
+  hot->count = start.count;
+  hot->lossy = group.policy == RINGBUS_GROUP_LAPPED || group.max_lag != 0;
+  hot->hand_back = hot->lossy ? RINGBUS_HAND_BACK_NEVER
+                   : options->hand_back == RINGBUS_HAND_BACK_DEFAULT ? RINGBUS_HAND_BACK_STORE
+                                                                     : options->hand_back;
+  hot->cursor = shared_word(&ring_group(ring, consumer->group)->cursor);
+  hot->floor = shared_word(&ring->header->floor.position);
+  hot->room_waiters = &ring->header->signals.room_waiters;
+  hot->fence = publisher_needs_fence(ring);
+  if (options->start != RINGBUS_RESUME) {
+    result = move_to(consumer, options->start, options->position);
+    if (result == -EOVERFLOW)
+      result = 0; /* the oldest there is */
+    if (result != 0) {
+      group_leave(&consumer->handle, consumer->group, created);
+      goto leave;
+    }
+  }
+  notify_presence(ring);
+  *out = consumer;
+  return 0;
+leave:
+  slot_leave(&consumer->handle);
+failed:
+  handle_unregister(&consumer->handle);
+  free(consumer);
+  return result;
+}
+
+int ringbus_consumer_detach(ringbus_consumer *consumer) {
+  if (!consumer)
+    return 0;
+  bool forked = handle_is_forked(&consumer->handle);
+  if (!forked) {
+    group_leave(&consumer->handle, consumer->group, false);
+    slot_leave(&consumer->handle);
+  }
+  handle_unregister(&consumer->handle);
+  free(consumer);
+  return forked ? -ECHILD : 0;
+}
+
+int ringbus_consumer_tell(const ringbus_consumer *consumer, uint64_t *position, uint64_t *count) {
+  if (handle_is_forked(&consumer->handle))
+    return -ECHILD;
+  if (position)
+    *position = consumer->hot.position;
+  if (count)
+    *count = consumer->hot.count;
+  return 0;
+}
+
+int ringbus_consumer_seek(ringbus_consumer *consumer, enum ringbus_start start, uint64_t position) {
+  unsigned state = state_load(&consumer->hot.view);
+  if (state & ~RINGBUS_STATE_CLOSED)
+    return ringbus_slow_state(consumer->hot.view.state);
+  int result = check_start(start);
+  return result ? result : move_to(consumer, start, position);
+}
+
+int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t *messages, uint64_t *bytes) {
+  if (handle_is_forked(&consumer->handle))
+    return -ECHILD;
+  if (messages)
+    *messages = consumer->lost.count;
+  if (bytes)
+    *bytes = consumer->lost.position;
+  return 0;
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+static int look_for_data(void *context, bool thorough) {
+  ringbus_consumer *consumer = context;
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  unsigned state = state_load(&hot->view); /* STATE */
+  if (state & ~RINGBUS_STATE_CLOSED)
+    return ringbus_slow_state(hot->view.state);
+  bool ended = state & RINGBUS_STATE_CLOSED;
+  if (!ended && thorough && consumer->end_without_producer)
+    ended = producer_has_gone(consumer->handle.ring);
+  if (racy_word(&hot->view, hot->position) != 0 ||
+      (hot->lossy && ringbus_floor_has_passed(hot->floor, hot->position)))
+    return 0;
+  return ended ? -EPIPE : -EAGAIN;
+}
+
+int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns) {
+  struct waiting waiting = {consumer->wait, consumer->look_ns,
+                            &consumer->handle.ring->header->signals.data_waiters, look_for_data,
+                            consumer};
+  if (handle_is_forked(&consumer->handle))
+    return -ECHILD;
+  return wait_until(consumer->handle.ring, &waiting, timeout_ns);
+}

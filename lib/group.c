@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/* group.c - groups and their cursors.
+ *
+ *   group:  absent ──join: all fields, then its bit in join.groups──▶ exists ──remove, reap──▶ absent
+ *   member: none ──attach──▶ alive ──leave──▶ none          (durable groups survive both ways)
+ *                              └──death──▶ dead ──next attach, reap──▶ alive, none
+ *
+ * Whoever changes a group holds the table lock, which the kernel drops with its holder. Each change
+ * has one instant at which it takes effect (the bit, gating, or member), so a change that is killed
+ * half-way has not happened or is finished by the next one. */
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+static uint64_t bit_of(uint32_t group) { return UINT64_C(1) << group; }
+
+static struct counted floor_load(const ringbus_ring *ring) {
+  struct counted floor;
+  counted_load(&ring->header->floor.position, &floor);
+  return floor;
+}
+
+/* JOIN, see inline.h. Correct whether the group is new, resumes, or moves its cursor back. */
+void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor) {
+  struct ringbus_group *group = ring_group(ring, index);
+  counted_store(&group->cursor, *cursor);
+  shared_store(&group->gating, 1);
+  shared_set_bits(&ring->header->join.groups, bit_of(index));
+  shared_fence();
+  struct counted floor = floor_load(ring);
+  if (distance(cursor->position, floor.position) > 0) {
+    *cursor = floor;
+    counted_store(&group->cursor, floor);
+  }
+}
+
+static void wake_producers(ringbus_ring *ring) {
+  shared_fence(); /* SLEEP */
+  if (shared_load32(&ring->header->signals.room_waiters))
+    ringbus_slow_wake(&ring->header->signals.room_waiters);
+}
+
+/* The group's end: one bit. Its entry may be used again as soon as the bit is clear. */
+static void group_forget(ringbus_ring *ring, uint32_t index) {
+  shared_clear_bits(&ring->header->join.groups, bit_of(index));
+  shared_store(&ring_group(ring, index)->member, 0);
+}
+
+struct ringbus_group group_copy(const ringbus_ring *ring, uint32_t index) {
+  struct ringbus_group copy;
+  shared_read(&copy, ring_group(ring, index), sizeof copy);
+  copy.name[sizeof copy.name - 1] = '\0';
+  for (char *c = copy.name; *c; c++)
+    if ((unsigned char)*c < ' ' || *c == 127)
+      *c = '?';
+  return copy;
+}
+
+static bool group_exists(const ringbus_ring *ring, uint32_t index) {
+  return shared_load(&ring->header->join.groups) & bit_of(index);
+}
+
+/* A group's index by name, or -1. */
+static int group_find(const ringbus_ring *ring, const char *name) {
+  for (uint32_t index = 0; index < ring->geometry.group_count; index++)
+    if (group_exists(ring, index) && strcmp(group_copy(ring, index).name, name) == 0)
+      return (int)index;
+  return -1;
+}
+
+static bool group_name_is_valid(const char *name) {
+  size_t length = strlen(name);
+  for (size_t i = 0; i < length; i++)
+    if ((unsigned char)name[i] < ' ' || name[i] == 127)
+      return false;
+  return length > 0 && length < RINGBUS_NAME_BYTES && name[0] != '#';
+}
+
+static int group_create(struct handle *handle, const struct ringbus_consumer_options *options,
+                        const char *name, uint32_t *index, struct counted *start) {
+  ringbus_ring *ring = handle->ring;
+  static const uint32_t policies[] = {RINGBUS_GROUP_GATE, RINGBUS_GROUP_GATE_WHILE_ATTACHED,
+                                      RINGBUS_GROUP_LAPPED};
+  for (*index = 0; *index < ring->geometry.group_count; ++*index)
+    if (!group_exists(ring, *index))
+      break;
+  if (*index == ring->geometry.group_count)
+    return fail(-ENOSPC, "all %u groups of the ring exist; remove one or make the ring with more",
+                ring->geometry.group_count);
+  struct ringbus_group *group = ring_group(ring, *index);
+  struct ringbus_group description = {.policy = policies[options->policy],
+                                      .flags = options->group ? RINGBUS_GROUP_DURABLE : 0,
+                                      .created_ns = realtime_ns()};
+  memcpy(description.name, name, strlen(name));
+  shared_write(group, &description, offsetof(struct ringbus_group, cursor));
+  shared_store(&group->max_lag, options->max_lag);
+  shared_store(&group->member, handle_member(handle));
+  *start = floor_load(ring);
+  if (options->policy == RINGBUS_LAPPED) {
+    counted_store(&group->cursor, *start);
+    shared_store(&group->gating, 0);
+    shared_set_bits(&ring->header->join.groups, bit_of(*index));
+  } else {
+    group_gate(ring, *index, start);
+  }
+  return 0;
+}
+
+static int group_resume(struct handle *handle, uint32_t index, struct counted *start,
+                        struct counted *lost) {
+  ringbus_ring *ring = handle->ring;
+  struct ringbus_group *group = ring_group(ring, index);
+  uint64_t member = shared_load(&group->member);
+  uint32_t policy = shared_load32(&group->policy);
+  if (participant_alive(ring, member)) {
+    char holder[160];
+    describe_slot(ring, (uint32_t)(member & 0xffff), holder, sizeof holder);
+    return fail(-EBUSY, "the group has a living consumer: %s", holder);
+  }
+  struct counted floor = floor_load(ring);
+  uint64_t raw = shared_load(&group->cursor);
+  if (!counted_load(&group->cursor, start) || !position_is_sound(raw) ||
+      distance(floor.position, start->position) > (int64_t)ring->geometry.capacity ||
+      policy < RINGBUS_GROUP_GATE || policy > RINGBUS_GROUP_LAPPED)
+    return fail(-EBADMSG, "the group's cursor or policy is damaged: remove the group");
+  struct counted was = *start;
+  shared_store(&group->member, handle_member(handle));
+  if (policy != RINGBUS_GROUP_LAPPED)
+    group_gate(ring, index, start);
+  else if (distance(start->position, floor.position) > 0)
+    counted_store(&group->cursor, *start = floor);
+  lost->position = start->position - was.position;
+  lost->count = start->count - was.count;
+  shared_add(&group->lost_bytes, lost->position);
+  shared_add(&group->lost_messages, lost->count);
+  return 0;
+}
+
+int group_join(struct handle *handle, const struct ringbus_consumer_options *options,
+               uint32_t *index, bool *created, struct counted *start, struct counted *lost) {
+  ringbus_ring *ring = handle->ring;
+  char own_name[RINGBUS_NAME_BYTES];
+  const char *name = options->group;
+  if (!name) {
+    snprintf(own_name, sizeof own_name, "#%u.%llu", handle->slot,
+             (unsigned long long)handle->generation);
+    name = own_name;
+  } else if (!group_name_is_valid(name)) {
+    return fail(-EINVAL, "a group's name has 1 to %u printable characters and does not begin with '#'",
+                RINGBUS_NAME_BYTES - 1);
+  }
+  if ((unsigned)options->policy > RINGBUS_LAPPED)
+    return fail(-EINVAL, "unknown group policy %d", (int)options->policy);
+  int result = table_lock(handle->lock_fd);
+  if (result != 0)
+    return result;
+  groups_reap_locked(ring); /* a full table may be full of the dead */
+  int found = group_find(ring, name);
+  *created = found < 0;
+  if (*created) {
+    result = group_create(handle, options, name, index, start);
+  } else {
+    *index = (uint32_t)found;
+    result = group_resume(handle, *index, start, lost);
+  }
+  table_unlock(handle->lock_fd);
+  if (result == 0)
+    shared_store32(&ring_slot(ring, handle->slot)->group, *index);
+  return result;
+}
+
+void group_leave(struct handle *handle, uint32_t index, bool forget) {
+  ringbus_ring *ring = handle->ring;
+  struct ringbus_group *group = ring_group(ring, index);
+  if (table_lock(handle->lock_fd) != 0)
+    return; /* then this consumer leaves as the dead do: whoever comes next sees it gone */
+  if (shared_load(&group->member) == handle_member(handle)) {
+    if (forget || !(shared_load32(&group->flags) & RINGBUS_GROUP_DURABLE)) {
+      group_forget(ring, index);
+    } else {
+      if (shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED)
+        shared_store(&group->gating, 0);
+      shared_store(&group->member, 0);
+    }
+  }
+  table_unlock(handle->lock_fd);
+  wake_producers(ring);
+}
+
+/* A group that nobody will miss: its member is gone and so is, by its policy, its claim to be waited
+ * for. */
+static bool group_is_reapable(const ringbus_ring *ring, uint32_t index) {
+  struct ringbus_group *group = ring_group(ring, index);
+  bool ephemeral = !(shared_load32(&group->flags) & RINGBUS_GROUP_DURABLE);
+  bool while_attached = shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED &&
+                        shared_load(&group->gating);
+  return group_exists(ring, index) && (ephemeral || while_attached) &&
+         !participant_alive(ring, shared_load(&group->member));
+}
+
+void groups_reap_locked(ringbus_ring *ring) {
+  for (uint32_t index = 0; index < ring->geometry.group_count; index++) {
+    if (!group_is_reapable(ring, index))
+      continue;
+    if (shared_load32(&ring_group(ring, index)->flags) & RINGBUS_GROUP_DURABLE)
+      shared_store(&ring_group(ring, index)->gating, 0);
+    else
+      group_forget(ring, index);
+  }
+}
+
+void groups_reap(ringbus_ring *ring, int lock_fd) {
+  bool any = false;
+  for (uint32_t index = 0; index < ring->geometry.group_count && !any; index++)
+    any = group_is_reapable(ring, index);
+  /* If somebody else is changing groups right now, the next look will do. */
+  if (!any || lock_byte(lock_fd, offsetof(struct ringbus_header, join)) != 0)
+    return;
+  groups_reap_locked(ring);
+  table_unlock(lock_fd);
+}
+
+int ringbus_ring_remove_group(ringbus_ring *ring, const char *name) {
+  if (!ring || !name)
+    return fail(-EINVAL, "which group?");
+  if (ring->forked)
+    return fail(-ECHILD, NULL);
+  if (ring->read_only)
+    return fail(-EPERM, "the ring is open read-only");
+  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
+    return fail(-ESTALE, NULL);
+  int lock_fd;
+  int result = locks_open(ring, &lock_fd);
+  if (result != 0)
+    return result;
+  result = table_lock(lock_fd);
+  if (result == 0) {
+    int index = group_find(ring, name);
+    uint64_t member = index < 0 ? 0 : shared_load(&ring_group(ring, (uint32_t)index)->member);
+    if (index < 0) {
+      result = fail(-ENOENT, "the ring has no group of that name");
+    } else if (participant_alive(ring, member)) {
+      char holder[160];
+      describe_slot(ring, (uint32_t)(member & 0xffff), holder, sizeof holder);
+      result = fail(-EBUSY, "the group has a living consumer: %s", holder);
+    } else {
+      group_forget(ring, (uint32_t)index);
+      wake_producers(ring);
+    }
+    table_unlock(lock_fd);
+  }
+  locks_close(ring, lock_fd);
+  return result;
+}
+
+int ringbus_ring_group(const ringbus_ring *ring, uint32_t index, struct ringbus_group_info *info) {
+  if (!ring || !info)
+    return fail(-EINVAL, NULL);
+  if (ring->forked)
+    return fail(-ECHILD, NULL);
+  if (index >= ring->geometry.group_count)
+    return fail(-EINVAL, "this ring has groups 0 to %u", ring->geometry.group_count - 1);
+  if (!group_exists(ring, index))
+    return fail(-ENOENT, NULL);
+  struct ringbus_group *group = ring_group(ring, index);
+  struct ringbus_group copy = group_copy(ring, index);
+  struct counted cursor, tail;
+  counted_load(&group->cursor, &cursor); /* before the tail: a lag is never overstated by a race */
+  counted_load(&ring->header->tail.position, &tail);
+  memset(info, 0, sizeof *info);
+  memcpy(info->name, copy.name, sizeof info->name);
+  info->policy = copy.policy == RINGBUS_GROUP_LAPPED               ? RINGBUS_LAPPED
+                 : copy.policy == RINGBUS_GROUP_GATE_WHILE_ATTACHED ? RINGBUS_GATE_WHILE_ATTACHED
+                                                                   : RINGBUS_GATE;
+  info->durable = copy.flags & RINGBUS_GROUP_DURABLE;
+  info->gating = copy.gating != 0;
+  info->attached = participant_alive(ring, copy.member);
+  info->slot = info->attached ? (uint32_t)(copy.member & 0xffff) : 0;
+  info->max_lag = copy.max_lag;
+  info->cursor = cursor.position;
+  info->cursor_count = cursor.count;
+  /* A consumer may have read records whose tail is not stored yet. */
+  if (distance(cursor.position, tail.position) > 0) {
+    info->lag_bytes = tail.position - cursor.position;
+    info->lag_messages = tail.count - cursor.count;
+  }
+  info->lost_messages = copy.lost_messages;
+  info->lost_bytes = copy.lost_bytes;
+  return 0;
+}

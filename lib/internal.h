@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* internal.h - what the files of the library know of each other.
+ *
+ *   error.c        error table and detail        map.c       the only mapping system calls
+ *   check.c        is this file a sound ring     ring.c      create, open, remove, list
+ *   participant.c  slots, locks, liveness, fork  group.c     groups, cursors, seeking
+ *   producer.c     attach, succession, room      consumer.c  attach, slow reading
+ *   reader.c       readers that can be lapped    observer.c  the read-only one
+ *   wait.c         spinning, sleeping, waking    durable.c   flush, and what a reboot leaves
+ *   info.c         what there is to see          hot.c       the hot path as exported symbols
+ */
+#ifndef RINGBUS_INTERNAL_H
+#define RINGBUS_INTERNAL_H
+
+#include <pthread.h>
+
+#include <ringbus/layout.h>
+#include <ringbus/ringbus.h>
+
+#include "shared.h"
+
+/* ---------------------------------------------------------------- error.c */
+
+/* fail: note a sentence for ringbus_error_detail and return error. NULL: no detail. */
+int fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---------------------------------------------------------------- the ring object */
+
+/* A private copy of what the identity says, checked. */
+struct geometry {
+  uint64_t capacity;
+  uint64_t data_offset;
+  uint64_t slots_offset;
+  uint64_t groups_offset;
+  uint64_t file_bytes;
+  uint32_t slot_count;
+  uint32_t group_count;
+  uint32_t granule_shift;
+  uint32_t word_shift;
+  uint32_t no_group;
+  uint32_t wake;
+};
+
+struct ringbus_ring {
+  struct geometry geometry;
+  struct ringbus_view view;
+  struct ringbus_header *header; /* the mapping */
+  size_t mapped_bytes;
+  int fd;              /* mapped from, and reopened for locks; never locked itself */
+  int fresh_fd;        /* a description the caller promised to be unshared, or -1 */
+  unsigned references; /* the caller's and one per handle; under the registry's lock */
+  bool keeps_fresh_fd;
+  bool read_only;
+  bool forked;         /* this is a forked child's copy: the mapping is not there */
+  struct ringbus_ring *next;
+};
+
+static inline struct ringbus_slot *ring_slot(const ringbus_ring *ring, uint32_t slot) {
+  char *base = (char *)ring->header + ring->geometry.slots_offset;
+  return (struct ringbus_slot *)(void *)(base + (size_t)slot * sizeof(struct ringbus_slot));
+}
+
+static inline struct ringbus_group *ring_group(const ringbus_ring *ring, uint32_t group) {
+  char *base = (char *)ring->header + ring->geometry.groups_offset;
+  return (struct ringbus_group *)(void *)(base + (size_t)group * sizeof(struct ringbus_group));
+}
+
+/* aligned_alloc wants whole lines. */
+static inline size_t sizeof_aligned(size_t size) {
+  return (size + RINGBUS_LINE - 1) & ~(size_t)(RINGBUS_LINE - 1);
+}
+
+/* ---------------------------------------------------------------- map.c */
+
+int map_ring(ringbus_ring *ring, const struct ringbus_open_options *options);
+void unmap_ring(ringbus_ring *ring);
+
+/* ---------------------------------------------------------------- check.c */
+
+uint64_t hash_bytes(const void *bytes, size_t count);
+void layout_plan(struct geometry *geometry, uint64_t data_alignment);
+/* check_file: the identity of an open file, from the file to private memory, and its soundness. */
+int check_file(int fd, bool read_only, struct geometry *geometry);
+
+/* ---------------------------------------------------------------- participant.c */
+
+/* What every attached handle has, for locks and for fork. */
+struct handle {
+  ringbus_ring *ring;
+  volatile unsigned **state; /* -> view.state of the handle */
+  int lock_fd;               /* own open file description; -1: observers, and after fork */
+  uint32_t slot;             /* 0: none */
+  uint64_t generation;
+  struct handle *next;
+};
+
+void registry_add_ring(ringbus_ring *ring);
+void registry_drop_ring(ringbus_ring *ring);
+void handle_register(struct handle *handle, ringbus_ring *ring, volatile unsigned **state);
+void handle_unregister(struct handle *handle);
+bool handle_is_forked(const struct handle *handle);
+
+int locks_open(ringbus_ring *ring, int *lock_fd);
+void locks_close(ringbus_ring *ring, int lock_fd);
+int lock_byte(int lock_fd, uint64_t offset);
+void unlock_byte(int lock_fd, uint64_t offset);
+/* lock_is_held: somebody else holds a write lock on this byte. */
+bool lock_is_held(int lock_fd, uint64_t offset);
+uint64_t slot_lock_offset(const ringbus_ring *ring, uint32_t slot);
+
+/* Only while groups change. -EBUSY if somebody else holds it for seconds. */
+int table_lock(int lock_fd);
+void table_unlock(int lock_fd);
+
+int slot_take(struct handle *handle, uint32_t role, const char *name);
+void slot_leave(struct handle *handle);
+/* participant_alive: does the holder of this slot in this generation live? member as in
+ * ringbus_group.member. */
+bool participant_alive(const ringbus_ring *ring, uint64_t member);
+void describe_slot(const ringbus_ring *ring, uint32_t slot, char *text, size_t size);
+unsigned count_alive(const ringbus_ring *ring, uint32_t role);
+void notify_presence(ringbus_ring *ring);
+/* producer_has_gone: there was a producer, and none is alive. */
+bool producer_has_gone(const ringbus_ring *ring);
+
+static inline uint64_t handle_member(const struct handle *handle) {
+  return handle->generation << 16 | handle->slot;
+}
+
+/* ---------------------------------------------------------------- group.c */
+
+int group_join(struct handle *handle, const struct ringbus_consumer_options *options,
+               uint32_t *index, bool *created, struct counted *start, struct counted *lost);
+/* group_leave: forget: the group ends even if it is durable. */
+void group_leave(struct handle *handle, uint32_t index, bool forget);
+/* A private copy of a group's description, its name fit to be shown. */
+struct ringbus_group group_copy(const ringbus_ring *ring, uint32_t index);
+/* group_gate: JOIN. Make cursor visible as gating; on return it is where nothing will be
+ * overwritten, at or after where it was asked for. */
+void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor);
+/* groups_reap: forget the dead members of groups that do not outlive them. */
+void groups_reap(ringbus_ring *ring, int lock_fd);
+void groups_reap_locked(ringbus_ring *ring); /* the caller holds the table lock */
+
+/* ---------------------------------------------------------------- reader.c */
+
+/* What a reader needs to notice that it was lapped. */
+struct lapped_reader {
+  const struct ringbus_view *view;
+  uint64_t *floor;
+  struct counted *at; /* the next message to read */
+  struct counted *lost;
+};
+
+/* racy_word: a word that may have become somebody's payload, with what load_acquire would order. */
+uint64_t racy_word(const struct ringbus_view *view, uint64_t position);
+int lapped_next(const struct lapped_reader *reader, struct ringbus_message *message,
+                uint64_t *bytes);
+int lapped_recv(const struct lapped_reader *reader, void *buffer, size_t size,
+                struct ringbus_message *message);
+/* lapped_catch_up: to the oldest message, counting what was lost. Returns -EOVERFLOW or -EAGAIN. */
+int lapped_catch_up(const struct lapped_reader *reader);
+/* walk_records: from a record boundary over published records up to limit or to the first position
+ * without one, at most a lap. */
+void walk_records(const struct ringbus_view *view, struct counted *at, uint64_t limit);
+/* find_start: the position and count that a start option means, read without gating. */
+int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t position,
+               struct counted *found);
+
+/* ---------------------------------------------------------------- wait.c */
+
+struct waiting {
+  enum ringbus_wait policy;
+  int64_t look_ns;
+  uint32_t *waiters;                           /* futex word that others clear; NULL: poll only */
+  int (*look)(void *context, bool thorough);   /* 0: done; -EAGAIN: not yet; else the answer */
+  void *context;
+};
+
+int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t timeout_ns);
+/* publisher_needs_fence: register this process for membarrier if the ring wants it. */
+bool publisher_needs_fence(const ringbus_ring *ring);
+void wake_all(uint32_t *futex);
+int wait_options(enum ringbus_wait wait, int64_t look_ns, struct waiting *waiting);
+int64_t monotonic_ns(void);
+uint64_t realtime_ns(void);
+
+/* ---------------------------------------------------------------- durable.c */
+
+/* recover_after_reboot: if the file has not been used since the machine started and nobody is
+ * attached, keep what was flushed and is intact, discard the rest. */
+int recover_after_reboot(ringbus_ring *ring);
+void read_boot_id(uint8_t boot_id[16]);
+
+#endif

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/* participant.c - slots, locks, liveness, fork.
+ *
+ *   slot:   free ──lock byte, raise generation, write who──▶ held ──leave: role NONE, unlock──▶ free
+ *                                                              │
+ *                                                              └─ death: the kernel drops the lock;
+ *                                                                 the slot still says who it was
+ *
+ * The evidence of life is an OFD write lock on the slot's first byte, held through a description that
+ * is opened for this alone and never mapped (a mapping would keep the description, and with it the
+ * lock, alive after every close). A dead or departed participant is known by (slot, generation):
+ * either the lock is free, or the slot has a later generation. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define PRODUCER_SLOT 1u /* of a single-producer ring: its lock is what makes it single */
+#define FIRST_CONSUMER_SLOT 2u
+#define TABLE_LOCK_PATIENCE_MS 5000
+
+/* ---------------------------------------------------------------- fork */
+
+/* What an inherited handle's state pointer points to: no call goes on to touch the mapping, which the
+ * child does not have. */
+static volatile unsigned forked_state = RINGBUS_STATE_FORKED;
+
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static struct handle *all_handles;
+static ringbus_ring *all_rings;
+
+static void before_fork(void) { pthread_mutex_lock(&registry); }
+
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&registry); }
+
+/* The child shares the parent's lock descriptions: while it has them open, the parent would look
+ * alive after its death. */
+static void after_fork_in_child(void) {
+  for (struct handle *handle = all_handles; handle; handle = handle->next) {
+    *handle->state = &forked_state;
+    if (handle->lock_fd >= 0)
+      close(handle->lock_fd);
+    handle->lock_fd = -1;
+  }
+  for (ringbus_ring *ring = all_rings; ring; ring = ring->next) {
+    ring->forked = true;
+    close(ring->fd);
+    if (ring->fresh_fd >= 0)
+      close(ring->fresh_fd);
+    ring->fd = ring->fresh_fd = -1;
+  }
+  pthread_mutex_unlock(&registry);
+}
+
+static void register_fork_handlers(void) {
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+void registry_add_ring(ringbus_ring *ring) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, register_fork_handlers);
+  pthread_mutex_lock(&registry);
+  ring->references = 1;
+  ring->next = all_rings;
+  all_rings = ring;
+  pthread_mutex_unlock(&registry);
+}
+
+void registry_drop_ring(ringbus_ring *ring) {
+  pthread_mutex_lock(&registry);
+  bool last = --ring->references == 0;
+  if (last) {
+    ringbus_ring **link = &all_rings;
+    while (*link != ring)
+      link = &(*link)->next;
+    *link = ring->next;
+  }
+  pthread_mutex_unlock(&registry);
+  if (!last)
+    return;
+  if (!ring->forked) { /* in a child the address range may be somebody else's by now */
+    unmap_ring(ring);
+    if (ring->fresh_fd >= 0)
+      close(ring->fresh_fd);
+    close(ring->fd);
+  }
+  free(ring);
+}
+
+void handle_register(struct handle *handle, ringbus_ring *ring, volatile unsigned **state) {
+  handle->ring = ring;
+  handle->state = state;
+  handle->lock_fd = -1;
+  pthread_mutex_lock(&registry);
+  ring->references++;
+  handle->next = all_handles;
+  all_handles = handle;
+  pthread_mutex_unlock(&registry);
+}
+
+void handle_unregister(struct handle *handle) {
+  pthread_mutex_lock(&registry);
+  struct handle **link = &all_handles;
+  while (*link != handle)
+    link = &(*link)->next;
+  *link = handle->next;
+  pthread_mutex_unlock(&registry);
+  if (handle->lock_fd >= 0)
+    locks_close(handle->ring, handle->lock_fd);
+  registry_drop_ring(handle->ring);
+}
+
+bool handle_is_forked(const struct handle *handle) { return *handle->state == &forked_state; }
+
+/* A participant of this very process: known without asking the kernel, which says "free" about locks
+ * of the description that is asked through. */
+static bool is_own(const ringbus_ring *ring, uint64_t member) {
+  bool own = false;
+  pthread_mutex_lock(&registry);
+  for (struct handle *handle = all_handles; handle && !own; handle = handle->next)
+    own = handle->ring == ring && handle->slot != 0 && handle_member(handle) == member;
+  pthread_mutex_unlock(&registry);
+  return own;
+}
+
+/* ---------------------------------------------------------------- locks */
+
+int locks_open(ringbus_ring *ring, int *lock_fd) {
+  char path[64];
+  pthread_mutex_lock(&registry);
+  *lock_fd = ring->fresh_fd;
+  ring->fresh_fd = -1;
+  pthread_mutex_unlock(&registry);
+  if (*lock_fd >= 0)
+    return 0;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", ring->fd);
+  *lock_fd = open(path, O_RDWR | O_CLOEXEC);
+  if (*lock_fd < 0)
+    return fail(-errno, "cannot reopen the ring through %s for its locks (is /proc mounted, may this "
+                        "user write the file?)", path);
+  return 0;
+}
+
+/* A description that was promised to be unshared is the only one there will be: keep it. */
+void locks_close(ringbus_ring *ring, int lock_fd) {
+  pthread_mutex_lock(&registry);
+  bool keep = ring->keeps_fresh_fd && ring->fresh_fd < 0;
+  if (keep)
+    ring->fresh_fd = lock_fd;
+  pthread_mutex_unlock(&registry);
+  if (!keep)
+    close(lock_fd);
+}
+
+static struct flock byte_lock(short type, uint64_t offset) {
+  struct flock lock;
+  memset(&lock, 0, sizeof lock);
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = (off_t)offset;
+  lock.l_len = 1;
+  return lock;
+}
+
+int lock_byte(int lock_fd, uint64_t offset) {
+  struct flock lock = byte_lock(F_WRLCK, offset);
+  return fcntl(lock_fd, F_OFD_SETLK, &lock) == 0 ? 0 : -errno;
+}
+
+void unlock_byte(int lock_fd, uint64_t offset) {
+  struct flock lock = byte_lock(F_UNLCK, offset);
+  fcntl(lock_fd, F_OFD_SETLK, &lock);
+}
+
+bool lock_is_held(int lock_fd, uint64_t offset) {
+  /* Asked as a reader: only a write lock answers, and those need a writable descriptor. */
+  struct flock lock = byte_lock(F_RDLCK, offset);
+  return fcntl(lock_fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+}
+
+uint64_t slot_lock_offset(const ringbus_ring *ring, uint32_t slot) {
+  return ring->geometry.slots_offset + (uint64_t)slot * sizeof(struct ringbus_slot);
+}
+
+int table_lock(int lock_fd) {
+  for (int waited = 0;; waited++) {
+    int result = lock_byte(lock_fd, offsetof(struct ringbus_header, join));
+    if (result == 0)
+      return 0;
+    if (result != -EAGAIN && result != -EACCES && result != -EINTR)
+      return fail(result, "cannot lock the ring's group table");
+    if (waited == TABLE_LOCK_PATIENCE_MS)
+      return fail(-EBUSY, "another process has held the lock of the group table for %d s; is it "
+                          "stopped?", TABLE_LOCK_PATIENCE_MS / 1000);
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  }
+}
+
+void table_unlock(int lock_fd) { unlock_byte(lock_fd, offsetof(struct ringbus_header, join)); }
+
+/* ---------------------------------------------------------------- slots */
+
+static void copy_name(char to[RINGBUS_NAME_BYTES], const char *name) {
+  memset(to, 0, RINGBUS_NAME_BYTES);
+  for (size_t i = 0; i < RINGBUS_NAME_BYTES - 1 && name[i]; i++)
+    to[i] = (unsigned char)name[i] < ' ' || name[i] == 127 ? '?' : name[i];
+}
+
+/* A private copy of a slot, its name fit to be shown. */
+static struct ringbus_slot slot_copy(const ringbus_ring *ring, uint32_t slot) {
+  struct ringbus_slot copy, shown;
+  shared_read(&copy, ring_slot(ring, slot), sizeof copy);
+  shown = copy;
+  copy_name(shown.name, copy.name);
+  return shown;
+}
+
+static uint64_t pid_namespace(void) {
+  struct stat status;
+  return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
+}
+
+int slot_take(struct handle *handle, uint32_t role, const char *name) {
+  ringbus_ring *ring = handle->ring;
+  uint32_t first = role == RINGBUS_ROLE_PRODUCER ? PRODUCER_SLOT : FIRST_CONSUMER_SLOT;
+  uint32_t last = role == RINGBUS_ROLE_PRODUCER ? PRODUCER_SLOT : ring->geometry.slot_count - 1;
+  char holder[160];
+  int result = locks_open(ring, &handle->lock_fd);
+  if (result != 0)
+    return result;
+  for (uint32_t slot = first; slot <= last; slot++) {
+    result = lock_byte(handle->lock_fd, slot_lock_offset(ring, slot));
+    if (result == -EAGAIN || result == -EACCES)
+      continue;
+    if (result != 0)
+      return fail(result, "cannot lock slot %u: does the filesystem have OFD locks?", slot);
+    struct ringbus_slot *entry = ring_slot(ring, slot);
+    handle->slot = slot;
+    handle->generation = (shared_load(&entry->state) >> 16) + 1;
+    /* With the lock held and a generation of its own, nothing can take this participant for its
+     * predecessor or the reverse. */
+    shared_store(&entry->state, handle->generation << 16 | RINGBUS_ROLE_NONE);
+    struct ringbus_slot who = {.pid = (uint32_t)getpid(),
+                               .pid_namespace = pid_namespace(),
+                               .attached_ns = realtime_ns()};
+    copy_name(who.name, name ? name : program_invocation_short_name);
+    shared_write(&entry->pid, &who.pid, sizeof who - offsetof(struct ringbus_slot, pid));
+    shared_store(&entry->state, handle->generation << 16 | role); /* SLOT */
+    return 0;
+  }
+  if (role == RINGBUS_ROLE_PRODUCER) {
+    describe_slot(ring, PRODUCER_SLOT, holder, sizeof holder);
+    return fail(-EBUSY, "the ring has a living producer: %s", holder);
+  }
+  return fail(-ENOSPC, "all %u consumer slots are in use; make the ring with more participants",
+              ring->geometry.slot_count - FIRST_CONSUMER_SLOT);
+}
+
+void slot_leave(struct handle *handle) {
+  ringbus_ring *ring = handle->ring;
+  shared_store(&ring_slot(ring, handle->slot)->state, handle->generation << 16 | RINGBUS_ROLE_NONE);
+  unlock_byte(handle->lock_fd, slot_lock_offset(ring, handle->slot));
+  notify_presence(ring);
+}
+
+bool participant_alive(const ringbus_ring *ring, uint64_t member) {
+  uint32_t slot = (uint32_t)(member & 0xffff);
+  if (slot == 0 || slot >= ring->geometry.slot_count)
+    return false;
+  if (shared_load(&ring_slot(ring, slot)->state) >> 16 != member >> 16)
+    return false; /* the slot has had another holder since */
+  return is_own(ring, member) || lock_is_held(ring->fd, slot_lock_offset(ring, slot));
+}
+
+void describe_slot(const ringbus_ring *ring, uint32_t slot, char *text, size_t size) {
+  struct ringbus_slot copy = slot_copy(ring, slot);
+  snprintf(text, size, "%s, pid %u%s, slot %u", copy.name[0] ? copy.name : "unnamed", copy.pid,
+           copy.pid_namespace == pid_namespace() ? "" : " of another PID namespace", slot);
+}
+
+unsigned count_alive(const ringbus_ring *ring, uint32_t role) {
+  unsigned alive = 0;
+  for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
+    uint64_t state = shared_load(&ring_slot(ring, slot)->state);
+    uint32_t has = (uint32_t)(state & 0xff);
+    if (has != RINGBUS_ROLE_NONE && (role == RINGBUS_ROLE_NONE || has == role) &&
+        participant_alive(ring, (state >> 16) << 16 | slot))
+      alive++;
+  }
+  return alive;
+}
+
+bool producer_has_gone(const ringbus_ring *ring) {
+  uint64_t state = shared_load(&ring_slot(ring, PRODUCER_SLOT)->state);
+  if (state >> 16 == 0)
+    return false; /* there never was one */
+  return (state & 0xff) != RINGBUS_ROLE_PRODUCER ||
+         !participant_alive(ring, (state >> 16) << 16 | PRODUCER_SLOT);
+}
+
+void notify_presence(ringbus_ring *ring) {
+  shared_increment32(&ring->header->signals.presence);
+  wake_all(&ring->header->signals.presence);
+}
+
+int ringbus_ring_participant(const ringbus_ring *ring, uint32_t slot,
+                             struct ringbus_participant *participant) {
+  if (!ring || !participant || slot == 0)
+    return fail(-EINVAL, "slots are numbered from 1");
+  if (ring->forked)
+    return fail(-ECHILD, NULL);
+  if (slot >= ring->geometry.slot_count)
+    return fail(-EINVAL, "this ring has slots 1 to %u", ring->geometry.slot_count - 1);
+  uint64_t state = shared_load(&ring_slot(ring, slot)->state); /* SLOT */
+  uint32_t role = (uint32_t)(state & 0xff);
+  if (role != RINGBUS_ROLE_PRODUCER && role != RINGBUS_ROLE_CONSUMER)
+    return fail(-ENOENT, NULL);
+  struct ringbus_slot copy = slot_copy(ring, slot);
+  memset(participant, 0, sizeof *participant);
+  participant->slot = slot;
+  participant->role = role == RINGBUS_ROLE_PRODUCER ? RINGBUS_PRODUCER : RINGBUS_CONSUMER;
+  participant->alive = participant_alive(ring, (state >> 16) << 16 | slot);
+  participant->pid = copy.pid;
+  participant->pid_is_local = copy.pid_namespace == pid_namespace();
+  participant->attached_ns = copy.attached_ns;
+  memcpy(participant->name, copy.name, sizeof copy.name);
+  if (role == RINGBUS_ROLE_CONSUMER && copy.group < ring->geometry.group_count) {
+    struct ringbus_group group = group_copy(ring, copy.group);
+    memcpy(participant->group, group.name, sizeof group.name);
+  }
+  return 0;
+}

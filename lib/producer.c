@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* producer.c - attach and succession, room, end of stream.
+ *
+ * Where the producer stands, and what its death leaves at each point of a publication:
+ *
+ *   claimed      bytes behind word(tail), which is 0            nothing: never visible
+ *   cleared      word(next) = 0                                 nothing
+ *   published    word(tail) is current                          the message; a successor walks over it
+ *   told         tail, count                                    the message
+ *
+ * A successor starts at tail, walks over the current words, and clears the next one. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define MARKS 32u /* more than the stripes of a lap, so the oldest useful one is never lost */
+
+struct ringbus_producer {
+  struct ringbus_producer_hot hot;
+  struct handle handle;
+  enum ringbus_wait wait;
+  int64_t look_ns;
+  struct counted floor; /* as last announced; this producer is its only writer */
+  /* Record boundaries this producer has passed, about one in each stripe of the ring, oldest first:
+   * the floor moves to one of them without walking over records whose lines the consumers hold. */
+  struct counted marks[MARKS];
+  unsigned oldest_mark, next_mark;
+};
+
+/* ---------------------------------------------------------------- room */
+
+void ringbus_slow_mark(ringbus_producer *producer) {
+  if (producer->next_mark - producer->oldest_mark == MARKS)
+    producer->oldest_mark++;
+  producer->marks[producer->next_mark++ % MARKS] =
+      (struct counted){producer->hot.tail, producer->hot.count};
+}
+
+/* The slowest gating cursor. */
+struct slowest {
+  struct counted at;
+  bool gated;  /* some cursor gates; otherwise at is the tail */
+  bool exact;  /* at.count belongs to at.position */
+  bool groups; /* the ring has groups, gating or not */
+};
+
+/* A gating cursor outside the ring is looked at again, twice: the group may have been replaced while
+ * its fields were loaded. Then it is broken, and does not gate. */
+static bool cursor_is_broken(ringbus_producer *producer, uint32_t index, struct counted *cursor,
+                             bool *exact) {
+  ringbus_ring *ring = producer->handle.ring;
+  struct ringbus_group *group = ring_group(ring, index);
+  for (int looks = 0; looks < 2; looks++) {
+    if (!(shared_load(&ring->header->join.groups) >> index & 1) || !shared_load(&group->gating))
+      return true;
+    uint64_t raw = shared_load(&group->cursor);
+    *exact = counted_load(&group->cursor, cursor);
+    if (producer->hot.tail - cursor->position <= ring->geometry.capacity && position_is_sound(raw))
+      return false;
+  }
+  shared_add(&ring->header->counters.broken_cursors, 1);
+  shared_store(&ring->header->counters.broken_group, index + 1);
+  return true;
+}
+
+static struct slowest find_slowest(ringbus_producer *producer, uint64_t bytes) {
+  ringbus_ring *ring = producer->handle.ring;
+  uint64_t tail = producer->hot.tail;
+  uint64_t groups = shared_load(&ring->header->join.groups); /* JOIN */
+  struct slowest slowest = {{tail, producer->hot.count}, false, true, groups != 0};
+  for (uint32_t index = 0; index < ring->geometry.group_count && groups >> index; index++) {
+    struct ringbus_group *group = ring_group(ring, index);
+    if (!(groups >> index & 1) || !shared_load(&group->gating))
+      continue;
+    struct counted cursor;
+    uint64_t raw = shared_load(&group->cursor);
+    bool exact = counted_load(&group->cursor, &cursor); /* RELEASE */
+    uint64_t max_lag = shared_load(&group->max_lag);
+    if (max_lag && tail + bytes - cursor.position > max_lag)
+      continue; /* lapped, as its policy says */
+    if ((tail - cursor.position > ring->geometry.capacity || !position_is_sound(raw)) &&
+        cursor_is_broken(producer, index, &cursor, &exact))
+      continue;
+    if (!slowest.gated || tail - cursor.position > tail - slowest.at.position) {
+      slowest.at = cursor;
+      slowest.exact = exact;
+    }
+    slowest.gated = true;
+  }
+  return slowest;
+}
+
+/* A record boundary at or after needed to raise the floor to: the nearest noted one; or the slowest
+ * cursor; or, if nobody gates, whatever a walk over the oldest records comes to. */
+static struct counted boundary_at_least(ringbus_producer *producer, uint64_t needed,
+                                        const struct slowest *slowest) {
+  for (; producer->oldest_mark != producer->next_mark; producer->oldest_mark++) {
+    struct counted mark = producer->marks[producer->oldest_mark % MARKS];
+    if (distance(needed, mark.position) >= 0) {
+      if (distance(mark.position, slowest->at.position) >= 0)
+        return mark;
+      break;
+    }
+  }
+  if (slowest->gated)
+    return slowest->at;
+  struct counted oldest = producer->floor;
+  walk_records(&producer->hot.view, &oldest, needed);
+  return distance(needed, oldest.position) >= 0
+             ? oldest
+             : (struct counted){producer->hot.tail, producer->hot.count};
+}
+
+/* ringbus_slow_claim: room for so many bytes and the cleared word behind them. */
+int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
+  struct ringbus_producer_hot *hot = &producer->hot;
+  ringbus_ring *ring = producer->handle.ring;
+  struct ringbus_counters *counters = &ring->header->counters;
+  uint64_t capacity = ring->geometry.capacity;
+  if (bytes + 8 > capacity)
+    return -EMSGSIZE;
+  uint64_t needed = hot->tail + bytes + 8 - capacity; /* where the floor must be */
+  struct slowest slowest = find_slowest(producer, bytes);
+  if (!slowest.gated && !slowest.groups && ring->geometry.no_group == RINGBUS_NO_GROUP_HOLD)
+    slowest = (struct slowest){producer->floor, true, true, false};
+  if (hot->tail - slowest.at.position > shared_load(&counters->max_lag))
+    shared_store(&counters->max_lag, hot->tail - slowest.at.position);
+  if (distance(needed, slowest.at.position) < 0 || !slowest.exact) {
+    shared_add(&counters->full_events, 1);
+    return -EAGAIN;
+  }
+  if (distance(producer->floor.position, needed) > 0) {
+    struct counted floor = boundary_at_least(producer, needed, &slowest);
+    if (!slowest.gated)
+      shared_add(&counters->dropped, floor.count - producer->floor.count);
+    producer->floor = floor;
+    counted_store(&ring->header->floor.position, floor); /* ANNOUNCE, JOIN */
+    shared_fence();                                      /* ANNOUNCE, JOIN */
+    slowest = find_slowest(producer, bytes);
+  }
+  /* A joiner may have become visible below the floor; until it has moved up it is waited for. */
+  uint64_t limit = producer->floor.position;
+  if (slowest.gated && distance(slowest.at.position, limit) > 0)
+    limit = slowest.at.position;
+  hot->limit = limit + capacity;
+  if (bytes + 8 <= hot->limit - hot->tail)
+    return 0;
+  shared_add(&counters->full_events, 1);
+  return -EAGAIN;
+}
+
+int ringbus_slow_state(volatile unsigned *state) {
+  unsigned now = shared_load32((uint32_t *)(uintptr_t)state);
+  if (now & RINGBUS_STATE_FORKED)
+    return -ECHILD;
+  return now & RINGBUS_STATE_RETIRED ? -ESTALE : -EPIPE;
+}
+
+/* ---------------------------------------------------------------- attach */
+
+/* Tail and floor as a dead predecessor, or the creator, left them. */
+static int succeed(ringbus_producer *producer) {
+  ringbus_ring *ring = producer->handle.ring;
+  struct ringbus_header *header = ring->header;
+  struct counted tail, floor;
+  uint64_t raw_tail = shared_load(&header->tail.position);
+  uint64_t raw_floor = shared_load(&header->floor.position);
+  if (!counted_load(&header->tail.position, &tail) ||
+      !counted_load(&header->floor.position, &floor) || !position_is_sound(raw_tail) ||
+      !position_is_sound(raw_floor) || tail.position - floor.position > ring->geometry.capacity - 8)
+    return fail(-EBADMSG, "the ring's tail or floor is damaged");
+  walk_records(&ring->view, &tail, floor.position + ring->geometry.capacity);
+  if (tail.position - floor.position > ring->geometry.capacity - 8)
+    return fail(-EBADMSG, "the records behind the tail are damaged");
+  producer->hot.tail = tail.position;
+  producer->hot.count = tail.count;
+  producer->floor = floor;
+  word_clear(&ring->view, tail.position);
+  counted_store(&header->tail.position, tail);
+  /* The predecessor may have died between announcing its floor and scanning for joiners: nothing may
+   * be written before a scan of this producer's own (JOIN). */
+  producer->hot.limit = tail.position;
+  shared_fence();
+  return 0;
+}
+
+int ringbus_producer_attach(ringbus_ring *ring, const struct ringbus_producer_options *options,
+                            ringbus_producer **out) {
+  static const struct ringbus_producer_options defaults;
+  struct waiting waiting;
+  if (!options)
+    options = &defaults;
+  if (!ring || !out)
+    return fail(-EINVAL, "no ring");
+  if (ring->forked)
+    return fail(-ECHILD, "the ring was opened before fork: open it again in the child");
+  if (ring->read_only)
+    return fail(-EPERM, "the ring is open read-only");
+  int result = wait_options(options->wait, options->look_ns, &waiting);
+  if (result != 0)
+    return result;
+  ringbus_producer *producer = aligned_alloc(RINGBUS_LINE, sizeof_aligned(sizeof *producer));
+  if (!producer)
+    return fail(-ENOMEM, NULL);
+  memset(producer, 0, sizeof *producer);
+  producer->hot.view = ring->view;
+  producer->hot.max_length = ring->geometry.capacity - 16 < RINGBUS_MAX_LENGTH
+                                 ? ring->geometry.capacity - 16
+                                 : RINGBUS_MAX_LENGTH;
+  producer->hot.shared_tail = shared_word(&ring->header->tail.position);
+  producer->hot.data_waiters = &ring->header->signals.data_waiters;
+  producer->hot.stripe_shift = ring->view.capacity_shift - 4;
+  producer->wait = waiting.policy;
+  producer->look_ns = waiting.look_ns;
+  handle_register(&producer->handle, ring, &producer->hot.view.state);
+  result = slot_take(&producer->handle, RINGBUS_ROLE_PRODUCER, options->name);
+  if (result != 0)
+    goto failed;
+  /* Only now, holding the slot: a ring that was closed or retired before is not written to. */
+  if (shared_load32(&ring->header->signals.state) != 0) {
+    result = ringbus_slow_state(producer->hot.view.state);
+    fail(result, result == -EPIPE ? "the ring is closed: nothing can be published in it any more"
+                                  : "the ring was retired: open its successor");
+    goto leave;
+  }
+  result = succeed(producer);
+  if (result != 0)
+    goto leave;
+  producer->hot.fence = publisher_needs_fence(ring);
+  notify_presence(ring);
+  *out = producer;
+  return 0;
+leave:
+  slot_leave(&producer->handle);
+failed:
+  handle_unregister(&producer->handle);
+  free(producer);
+  return result;
+}
+
+int ringbus_producer_detach(ringbus_producer *producer) {
+  if (!producer)
+    return 0;
+  bool forked = handle_is_forked(&producer->handle);
+  if (!forked) {
+    slot_leave(&producer->handle);
+    /* Readers that end without a producer look again. */
+    ringbus_slow_wake(producer->hot.data_waiters);
+  }
+  handle_unregister(&producer->handle);
+  free(producer);
+  return forked ? -ECHILD : 0;
+}
+
+int ringbus_producer_tell(const ringbus_producer *producer, uint64_t *position, uint64_t *count) {
+  if (handle_is_forked(&producer->handle))
+    return -ECHILD;
+  if (position)
+    *position = producer->hot.tail;
+  if (count)
+    *count = producer->hot.count;
+  return 0;
+}
+
+int ringbus_producer_finish(ringbus_producer *producer) {
+  struct ringbus_signals *signals = &producer->handle.ring->header->signals;
+  if (handle_is_forked(&producer->handle))
+    return -ECHILD;
+  if (shared_load32(&signals->state) & RINGBUS_STATE_RETIRED)
+    return -ESTALE;
+  producer->hot.claimed = 0;
+  shared_set_bits32(&signals->state, RINGBUS_STATE_CLOSED); /* STATE */
+  ringbus_slow_wake(producer->hot.data_waiters);
+  notify_presence(producer->handle.ring);
+  return 0;
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+struct room_wait {
+  ringbus_producer *producer;
+  uint64_t bytes; /* of the record there must be room for; 0: everything must have been read */
+};
+
+static int look_for_room(void *context, bool thorough) {
+  struct room_wait *wait = context;
+  ringbus_producer *producer = wait->producer;
+  struct ringbus_producer_hot *hot = &producer->hot;
+  unsigned state = state_load(&hot->view);
+  if (state & (RINGBUS_STATE_FORKED | RINGBUS_STATE_RETIRED) || (state && wait->bytes))
+    return ringbus_slow_state(hot->view.state);
+  if (thorough)
+    groups_reap(producer->handle.ring, producer->handle.lock_fd);
+  if (wait->bytes)
+    return wait->bytes + 8 <= hot->limit - hot->tail ? 0
+                                                     : ringbus_slow_claim(producer, wait->bytes);
+  return find_slowest(producer, 0).at.position == hot->tail ? 0 : -EAGAIN;
+}
+
+static int wait_for_room(ringbus_producer *producer, uint64_t bytes, int64_t timeout_ns) {
+  struct room_wait wait = {producer, bytes};
+  struct waiting waiting = {producer->wait, producer->look_ns,
+                            &producer->handle.ring->header->signals.room_waiters, look_for_room,
+                            &wait};
+  if (handle_is_forked(&producer->handle))
+    return -ECHILD;
+  return wait_until(producer->handle.ring, &waiting, timeout_ns);
+}
+
+int ringbus_producer_wait(ringbus_producer *producer, size_t length, uint32_t tag,
+                          int64_t timeout_ns) {
+  if (length > producer->hot.max_length)
+    return handle_is_forked(&producer->handle) ? -ECHILD : -EMSGSIZE;
+  return wait_for_room(producer, ringbus_record_bytes(length, tag), timeout_ns);
+}
+
+int ringbus_producer_drain(ringbus_producer *producer, int64_t timeout_ns) {
+  return wait_for_room(producer, 0, timeout_ns);
+}

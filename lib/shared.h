@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* shared.h - access to shared words outside the hot path.
+ *
+ * With include/ringbus/inline.h the only file that speaks libatomic_ops. The labels (TAIL, JOIN, ...)
+ * are those of inline.h, where each pair is argued. Every function here loads a shared word once; what
+ * it returns is a private copy, to be checked against private geometry before it is used. */
+#ifndef RINGBUS_SHARED_H
+#define RINGBUS_SHARED_H
+
+#include <ringbus/inline.h>
+
+static inline volatile AO_t *shared_word(uint64_t *field) { return (volatile AO_t *)field; }
+
+static inline uint64_t shared_load(uint64_t *field) { return AO_load_acquire(shared_word(field)); }
+
+static inline void shared_store(uint64_t *field, uint64_t value) {
+  AO_store_release(shared_word(field), value);
+}
+
+static inline uint32_t shared_load32(uint32_t *field) {
+  return AO_int_load_acquire((volatile unsigned *)field);
+}
+
+static inline void shared_store32(uint32_t *field, uint32_t value) {
+  AO_int_store_release((volatile unsigned *)field, value);
+}
+
+/* Descriptions (names, policies), word by word; count is a multiple of 8. */
+static inline void shared_read(void *to, const void *from, size_t count) {
+  for (size_t i = 0; i < count; i += 8) {
+    uint64_t word = AO_load((const volatile AO_t *)(const void *)((const char *)from + i));
+    memcpy((char *)to + i, &word, 8);
+  }
+}
+
+static inline void shared_write(void *to, const void *from, size_t count) {
+  for (size_t i = 0; i < count; i += 8) {
+    uint64_t word;
+    memcpy(&word, (const char *)from + i, 8);
+    AO_store((volatile AO_t *)(void *)((char *)to + i), word);
+  }
+}
+
+/* A counter for people that only this process writes. */
+static inline void shared_add(uint64_t *field, uint64_t more) {
+  AO_store(shared_word(field), AO_load(shared_word(field)) + more);
+}
+
+static inline void shared_set_bits(uint64_t *field, uint64_t bits) {
+  AO_or_full(shared_word(field), bits); /* JOIN */
+}
+
+static inline void shared_clear_bits(uint64_t *field, uint64_t bits) {
+  AO_and_full(shared_word(field), ~bits);
+}
+
+static inline void shared_set_bits32(uint32_t *field, uint32_t bits) {
+  AO_int_or_full((volatile unsigned *)field, bits); /* STATE */
+}
+
+static inline void shared_increment32(uint32_t *field) {
+  AO_int_fetch_and_add1_full((volatile unsigned *)field);
+}
+
+/* The full fence of JOIN, ANNOUNCE and SLEEP. */
+static inline void shared_fence(void) { AO_nop_full(); }
+
+static inline void shared_read_fence(void) { AO_nop_read(); }
+
+static inline uint64_t position_of(uint64_t counted) { return counted & ~UINT64_C(7); }
+
+/* Bits 1 and 2 of a counted position are always 0. */
+static inline bool position_is_sound(uint64_t counted) { return (counted & 6) == 0; }
+
+struct counted {
+  uint64_t position;
+  uint64_t count;
+};
+
+/* counted_load: a position and its count, as one pair (BANK). False if the writer moved on each time;
+ * then position is a recent one and count is unknown. The bound is generous: the writer would have to
+ * store between two neighbouring loads of one line again and again. */
+static inline bool counted_load(uint64_t *field, struct counted *pair) {
+  for (int tries = 0; tries < 1000; tries++) {
+    uint64_t before = AO_load_acquire(shared_word(field)); /* BANK, TAIL, RELEASE */
+    pair->position = position_of(before);
+    pair->count = AO_load_acquire(shared_word(field + 1 + (before & 1))); /* BANK */
+    if (AO_load(shared_word(field)) == before)
+      return true;
+  }
+  return false;
+}
+
+static inline void counted_store(uint64_t *field, struct counted pair) {
+  ringbus_counted_store(shared_word(field), pair.position, pair.count);
+}
+
+/* The ring's state, or RINGBUS_STATE_FORKED, before anything else that a call looks at (STATE). */
+static inline unsigned state_load(const struct ringbus_view *view) {
+  return AO_int_load_acquire(view->state);
+}
+
+static inline uint64_t word_load(const struct ringbus_view *view, uint64_t position) {
+  return AO_load_acquire(ringbus_word_at(view, position)); /* PUBLISH */
+}
+
+static inline void word_clear(const struct ringbus_view *view, uint64_t position) {
+  AO_store_release(ringbus_word_at(view, position), 0); /* CLEAR */
+}
+
+/* Signed distance from one position to another; positions wrap. */
+static inline int64_t distance(uint64_t from, uint64_t to) { return (int64_t)(to - from); }
+
+static inline void spin_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+#endif
