@@ -74,6 +74,9 @@ static inline size_t sizeof_aligned(size_t size) {
 
 int map_ring(ringbus_ring *ring, const struct ringbus_open_options *options);
 void unmap_ring(ringbus_ring *ring);
+/* write_start: the first count bytes of a file whose space is reserved; mapped_bytes: at least so
+ * many, a multiple of its page size. */
+int write_start(int fd, const void *bytes, size_t count, size_t mapped_bytes);
 
 /* ---------------------------------------------------------------- check.c */
 

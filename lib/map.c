@@ -5,6 +5,7 @@
  *
  * The address range is reserved first, so the second view stands right behind the first and nothing
  * else of the process can be reached by running over the end. */
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -54,6 +55,16 @@ int map_ring(ringbus_ring *ring, const struct ringbus_open_options *options) {
     return fail(error, "cannot lock %llu bytes in memory: raise RLIMIT_MEMLOCK (ulimit -l)",
                 (unsigned long long)views);
   }
+  return 0;
+}
+
+/* Through a mapping, since hugetlbfs has no write(2). */
+int write_start(int fd, const void *bytes, size_t count, size_t mapped_bytes) {
+  void *start = mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (start == MAP_FAILED)
+    return fail(-errno, "cannot map the new ring");
+  memcpy(start, bytes, count);
+  munmap(start, mapped_bytes);
   return 0;
 }
 

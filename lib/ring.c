@@ -321,11 +321,10 @@ static int write_header(int fd, const struct geometry *geometry) {
   identity->checksum = hash_bytes((const char *)identity + hashed_from,
                                   offsetof(struct ringbus_identity, checksum) - hashed_from);
   read_boot_id(header.life.boot_id);
-  uint64_t magic = RINGBUS_MAGIC;
-  if (pwrite(fd, &header, sizeof header, 0) != sizeof header ||
-      pwrite(fd, &magic, sizeof magic, 0) != sizeof magic)
-    return fail(errno ? -errno : -EIO, "cannot write the ring's header");
-  return 0;
+  int result = write_start(fd, &header, sizeof header, geometry->data_offset);
+  identity->magic = RINGBUS_MAGIC; /* last */
+  return result ? result
+                : write_start(fd, &identity->magic, sizeof identity->magic, geometry->data_offset);
 }
 
 /* Make an empty, still nameless file a whole ring. */
