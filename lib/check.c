@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* check.c - is this file a sound ring? Everything is read from the file into private memory first,
  * then judged; nothing of the geometry is ever read again from the file. */
-#include <stdio.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,9 +26,9 @@ void layout_plan(struct geometry *geometry, uint64_t data_alignment) {
   geometry->groups_offset = geometry->slots_offset +
                             round_up((uint64_t)geometry->slot_count * sizeof(struct ringbus_slot),
                                      sizeof(struct ringbus_group));
-  geometry->data_offset = round_up(
-      geometry->groups_offset + (uint64_t)geometry->group_count * sizeof(struct ringbus_group),
-      data_alignment);
+  geometry->data_offset = round_up(geometry->groups_offset + (uint64_t)geometry->group_count *
+                                                                 sizeof(struct ringbus_group),
+                                   data_alignment);
   geometry->file_bytes = geometry->data_offset + geometry->capacity;
 }
 
@@ -40,10 +40,11 @@ static bool geometry_is_sound(const struct ringbus_identity *identity, struct ge
       identity->group_count < 1 || identity->group_count > RINGBUS_MAX_GROUPS ||
       identity->slot_bytes != sizeof(struct ringbus_slot) ||
       identity->group_bytes != sizeof(struct ringbus_group) ||
-      identity->identity_bytes != sizeof(struct ringbus_identity) ||
-      identity->granule_shift != 3 || identity->word_shift != 0 || identity->words_bytes != 0 ||
+      identity->identity_bytes != sizeof(struct ringbus_identity) || identity->granule_shift != 3 ||
+      identity->word_shift != 0 || identity->words_bytes != 0 ||
       identity->words_offset != identity->data_offset ||
-      (identity->no_group != RINGBUS_NO_GROUP_HOLD && identity->no_group != RINGBUS_NO_GROUP_DROP) ||
+      (identity->no_group != RINGBUS_NO_GROUP_HOLD &&
+       identity->no_group != RINGBUS_NO_GROUP_DROP) ||
       identity->wake < RINGBUS_WAKE_ASYMMETRIC || identity->wake > RINGBUS_WAKE_NONE)
     return false;
   planned->capacity = identity->capacity;
@@ -61,15 +62,25 @@ static bool geometry_is_sound(const struct ringbus_identity *identity, struct ge
          identity->data_offset == planned->data_offset;
 }
 
+int check_size(const ringbus_ring *ring) {
+  struct stat status;
+  if (fstat(ring->fd, &status) != 0)
+    return fail_system("cannot stat the ring");
+  if ((uint64_t)status.st_size != ring->geometry.file_bytes)
+    return fail(-EBADMSG, "somebody has changed the size of the ring to %lld bytes",
+                (long long)status.st_size);
+  return 0;
+}
+
 int check_file(int fd, bool read_only, struct geometry *geometry) {
   struct ringbus_identity identity;
   struct stat status;
   if (fstat(fd, &status) != 0)
-    return fail(-errno, "cannot stat the file");
+    return fail_system("cannot stat the file");
   memset(&identity, 0, sizeof identity);
   ssize_t got = pread(fd, &identity, sizeof identity, 0);
   if (got < 0)
-    return fail(-errno, "cannot read the file");
+    return fail_system("cannot read the file");
   if (got >= 8 && identity.magic == RINGBUS_MAGIC_SWAPPED)
     return fail(-EPROTONOSUPPORT, "the ring was made by a machine of the other byte order");
   if (got < 8 || identity.magic != RINGBUS_MAGIC)
@@ -80,9 +91,8 @@ int check_file(int fd, bool read_only, struct geometry *geometry) {
     return fail(-EPROTONOSUPPORT, "the ring has layout version %u, this library knows %u",
                 identity.layout_version, RINGBUS_LAYOUT_VERSION);
   size_t hashed_from = offsetof(struct ringbus_identity, layout_version);
-  if (identity.checksum !=
-      hash_bytes((const char *)&identity + hashed_from,
-                 offsetof(struct ringbus_identity, checksum) - hashed_from))
+  if (identity.checksum != hash_bytes((const char *)&identity + hashed_from,
+                                      offsetof(struct ringbus_identity, checksum) - hashed_from))
     return fail(-EBADMSG, "the ring's identity is damaged (checksum)");
   if (identity.features_required & ~RINGBUS_FEATURES_REQUIRED)
     return fail(-EPROTONOSUPPORT, "the ring needs features %#llx that this library does not know",
@@ -100,5 +110,11 @@ int check_file(int fd, bool read_only, struct geometry *geometry) {
   if (status.st_size < 0 || (uint64_t)status.st_size != geometry->file_bytes)
     return fail(-EBADMSG, "the ring should have %llu bytes but has %lld",
                 (unsigned long long)geometry->file_bytes, (long long)status.st_size);
+  if (!read_only && (uint64_t)status.st_blocks * 512 < geometry->file_bytes) {
+    /* A sparse copy: a full disk is an error here, not a signal later. */
+    int error = posix_fallocate(fd, 0, status.st_size);
+    if (error != 0)
+      return fail(-error, "cannot reserve the ring's %lld bytes", (long long)status.st_size);
+  }
   return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* consumer.c - attach, seeking, and what the hot path leaves to a call: closed or retired rings,
- * groups that can be lapped, words that are neither empty nor a message.
+ * groups that can be lapped, words that contradict the file.
  *
  *   released ──borrow──▶ ... ──borrow──▶ position          cursor in the file = released
  *      ▲                                    │
@@ -23,43 +23,60 @@ struct ringbus_consumer {
 
 /* ---------------------------------------------------------------- reading */
 
-/* For a group that can be lapped: read at position and count of the hot part. */
-#define LAPPED_READER(consumer, at)                                                                \
-  ((struct lapped_reader){&(consumer)->hot.view, &(consumer)->handle.ring->header->floor.position, \
-                          at, &(consumer)->lost})
+/* For a group that can be lapped. */
+static struct lapped_reader reader_of(ringbus_consumer *consumer, struct counted *at) {
+  *at = (struct counted){consumer->hot.position, consumer->hot.count};
+  return (struct lapped_reader){&consumer->hot.view, &consumer->handle.ring->header->floor.position,
+                                at, &consumer->lost};
+}
 
-/* Keep the hot part and the group's cursor with what a lapped reader did. */
-static int settle(ringbus_consumer *consumer, int result, struct counted at, struct counted was) {
-  consumer->hot.position = at.position;
-  consumer->hot.count = at.count;
+/* This consumer was lapped: to the oldest message. What it has borrowed stays borrowed, and invalid,
+ * until it is released. */
+static int catch_up(ringbus_consumer *consumer) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  struct ringbus_group *group = ring_group(consumer->handle.ring, consumer->group);
+  struct counted at, was = {hot->position, hot->count};
+  struct lapped_reader reader = reader_of(consumer, &at);
+  int result = lapped_catch_up(&reader);
   if (result != -EOVERFLOW)
     return result;
-  struct ringbus_group *group = ring_group(consumer->handle.ring, consumer->group);
+  bool nothing_borrowed = hot->released == hot->position;
+  hot->position = at.position;
+  hot->count = at.count;
   shared_add(&group->lost_bytes, at.position - was.position);
   shared_add(&group->lost_messages, at.count - was.count);
-  counted_store(&group->cursor, at);
-  consumer->hot.released = at.position;
+  if (nothing_borrowed) {
+    counted_store(&group->cursor, at);
+    hot->released = at.position;
+    wake_producers(consumer->handle.ring);
+  }
   return result;
 }
 
-/* Read on in a group that cannot be lapped: over pads, and after the end of the stream. */
+/* The next message in a group that can be lapped; -EOVERFLOW before catching up. */
+static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *message) {
+  struct counted at;
+  uint64_t bytes;
+  struct lapped_reader reader = reader_of(consumer, &at);
+  int result = lapped_next(&reader, message, &bytes);
+  if (result == 0) {
+    consumer->hot.position = at.position + bytes;
+    consumer->hot.count = at.count + 1;
+  }
+  return result;
+}
+
+/* Read on in a group that cannot be lapped, after the end of the stream. */
 static int next_gated(ringbus_consumer *consumer, struct ringbus_message *message,
                       uint64_t *bytes) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
-  for (uint64_t skipped = 0; skipped <= hot->view.mask;) {
-    uint64_t word = word_load(&hot->view, hot->position);
-    if (word == 0)
-      return -EAGAIN;
-    if (ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_COMMITTED)) {
-      *bytes = ringbus_word_decode(&hot->view, word, hot->position, message);
-      return *bytes ? 0 : -EBADMSG;
-    }
-    if (!ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_PAD))
-      return -EBADMSG;
-    skipped += ringbus_word_bytes(&hot->view, word);
-    hot->position += ringbus_word_bytes(&hot->view, word);
-  }
-  return -EBADMSG;
+  uint64_t word = word_load(&hot->view, hot->position);
+  if (word == 0)
+    return -EAGAIN;
+  if (!ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_COMMITTED))
+    return -EBADMSG;
+  *bytes = ringbus_word_decode(&hot->view, word, hot->position, message);
+  return *bytes ? 0 : -EBADMSG;
 }
 
 /* -EAGAIN on a closed ring is the end of the stream. state was loaded, with acquire, before the word:
@@ -71,18 +88,12 @@ static int nothing_or_end(int result, unsigned state) {
 int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *message) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   unsigned state = state_load(&hot->view); /* STATE */
-  struct counted at = {hot->position, hot->count}, was = at;
   uint64_t bytes;
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(hot->view.state);
   if (hot->lossy) {
-    struct lapped_reader reader = LAPPED_READER(consumer, &at);
-    int result = lapped_next(&reader, message, &bytes);
-    if (result == 0) {
-      at.position += bytes;
-      at.count++;
-    }
-    return nothing_or_end(settle(consumer, result, at, was), state);
+    int result = next_lapped(consumer, message);
+    return result == -EOVERFLOW ? catch_up(consumer) : nothing_or_end(result, state);
   }
   int result = next_gated(consumer, message, &bytes);
   if (result == 0) {
@@ -92,19 +103,39 @@ int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *mess
   return nothing_or_end(result, state);
 }
 
+/* Only for groups that can be lapped. A batch ends where the reader was lapped: the next call says so. */
+int ringbus_slow_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messages,
+                              size_t max, size_t *count) {
+  *count = 0;
+  if (max == 0)
+    return -EINVAL;
+  int result = ringbus_slow_borrow(consumer, &messages[0]);
+  if (result != 0)
+    return result;
+  for (*count = 1; *count < max && next_lapped(consumer, &messages[*count]) == 0;)
+    ++*count;
+  return 0;
+}
+
 int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                       struct ringbus_message *message) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   unsigned state = state_load(&hot->view); /* STATE */
-  struct counted at = {hot->position, hot->count}, was = at;
   struct ringbus_message found;
   uint64_t bytes;
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(hot->view.state);
   if (hot->lossy) {
-    struct lapped_reader reader = LAPPED_READER(consumer, &at);
-    int result = settle(consumer, lapped_recv(&reader, buffer, size, message), at, was);
-    return result ? nothing_or_end(result, state) : ringbus_consumer_release(consumer);
+    struct counted at;
+    struct lapped_reader reader = reader_of(consumer, &at);
+    int result = lapped_recv(&reader, buffer, size, message);
+    if (result == -EOVERFLOW)
+      return catch_up(consumer);
+    if (result != 0)
+      return nothing_or_end(result, state);
+    hot->position = at.position;
+    hot->count = at.count;
+    return ringbus_consumer_release(consumer);
   }
   int result = next_gated(consumer, &found, &bytes);
   if (result != 0)
@@ -124,39 +155,58 @@ int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
 
 /* ---------------------------------------------------------------- attach */
 
+/* Where a start option means, for this group. */
+static int find_target(ringbus_consumer *consumer, enum ringbus_start start, uint64_t position,
+                       struct counted *target) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  ringbus_ring *ring = consumer->handle.ring;
+  struct counted held;
+  *target = (struct counted){hot->position, hot->count};
+  if (start == RINGBUS_RESUME)
+    return 0;
+  /* Everything from the cursor on is held by a group that cannot be lapped, even if the floor was
+   * announced above it. */
+  bool holds = !hot->lossy && counted_load(&ring_group(ring, consumer->group)->cursor, &held) &&
+               held.position == hot->released;
+  if (holds && start == RINGBUS_POSITION && distance(held.position, position) >= 0 &&
+      position - held.position <= ring->geometry.capacity) {
+    *target = held;
+    walk_records(&hot->view, target, position);
+    return target->position == position
+               ? 0
+               : fail(-EINVAL,
+                      "%llu is not the position of a message in the ring, nor of the next one",
+                      (unsigned long long)position);
+  }
+  int result = find_start(ring, start, position, target);
+  if (result != 0)
+    return result;
+  if (holds && start == RINGBUS_OLDEST && distance(held.position, target->position) > 0)
+    *target = held;
+  /* The tail is stored after the record: this consumer may be ahead of it. */
+  if (start == RINGBUS_NEWEST && distance(hot->position, target->position) < 0)
+    *target = (struct counted){hot->position, hot->count};
+  return 0;
+}
+
 /* Move the group's cursor; whatever was borrowed is released. */
 static int move_to(ringbus_consumer *consumer, enum ringbus_start start, uint64_t position) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   ringbus_ring *ring = consumer->handle.ring;
-  struct counted target = {hot->position, hot->count};
-  if (start == RINGBUS_POSITION && distance(hot->position, position) >= 0 && !hot->lossy) {
-    /* Ahead: everything on the way is held by this group. */
-    if (position - hot->position > ring->geometry.capacity)
-      return fail(-EINVAL, "%llu is far ahead of the ring's tail", (unsigned long long)position);
-    walk_records(&hot->view, &target, position);
-    if (target.position != position)
-      return fail(-EINVAL, "%llu is not the position of a message in the ring, nor of the next one",
-                  (unsigned long long)position);
-  } else if (start != RINGBUS_RESUME) {
-    int result = find_start(ring, start, position, &target);
-    if (result != 0)
-      return result;
-    /* The tail is stored after the record: this consumer may be ahead of it. */
-    if (start == RINGBUS_NEWEST && distance(hot->position, target.position) < 0)
-      target = (struct counted){hot->position, hot->count};
-  }
-  struct counted reached = target;
+  struct counted target, reached;
+  int result = find_target(consumer, start, position, &target);
+  if (result != 0)
+    return result;
+  reached = target;
   if (!hot->lossy && distance(hot->released, target.position) < 0)
     group_gate(ring, consumer->group, &reached); /* going back is joining again */
   else if (target.position != hot->released)
     counted_store(&ring_group(ring, consumer->group)->cursor, target); /* RELEASE */
   hot->position = hot->released = reached.position;
   hot->count = reached.count;
-  shared_fence(); /* SLEEP */
-  if (shared_load32(&ring->header->signals.room_waiters))
-    ringbus_slow_wake(&ring->header->signals.room_waiters);
   consumer->lost.position += reached.position - target.position;
   consumer->lost.count += reached.count - target.count;
+  wake_producers(ring);
   return reached.position == target.position ? 0 : -EOVERFLOW;
 }
 
@@ -183,6 +233,8 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
   int result = check_start(options->start);
   if (result == 0)
     result = wait_options(options->wait, options->look_ns, &waiting);
+  if (result == 0)
+    result = check_size(ring);
   if (result != 0)
     return result;
   ringbus_consumer *consumer = aligned_alloc(RINGBUS_LINE, sizeof_aligned(sizeof *consumer));
@@ -201,8 +253,8 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
     result = fail(-ESTALE, "the ring was retired: open its successor");
     goto leave;
   }
-  result = group_join(&consumer->handle, options, &consumer->group, &created, &start,
-                      &consumer->lost);
+  result =
+      group_join(&consumer->handle, options, &consumer->group, &created, &start, &consumer->lost);
   if (result != 0)
     goto leave;
   struct ringbus_group group = group_copy(ring, consumer->group);
@@ -210,7 +262,7 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
   hot->position = hot->released = start.position;
   hot->count = start.count;
   hot->lossy = group.policy == RINGBUS_GROUP_LAPPED || group.max_lag != 0;
-  hot->hand_back = hot->lossy ? RINGBUS_HAND_BACK_NEVER
+  hot->hand_back = hot->lossy                                        ? RINGBUS_HAND_BACK_NEVER
                    : options->hand_back == RINGBUS_HAND_BACK_DEFAULT ? RINGBUS_HAND_BACK_STORE
                                                                      : options->hand_back;
   hot->cursor = shared_word(&ring_group(ring, consumer->group)->cursor);

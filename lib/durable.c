@@ -9,14 +9,17 @@
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-/* Positions that may have been used after the last flush are never given out again. */
+/* If nothing is kept, positions that may have been used before are not given out again. */
+#define FLUSH_LOCK offsetof(struct ringbus_header, flushed)
+
 #define SKIP_AFTER_REBOOT (UINT64_C(1) << 52)
 
-void read_boot_id(uint8_t boot_id[16]) {
+bool read_boot_id(uint8_t boot_id[16]) {
   char text[64] = "";
   int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
   ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
@@ -32,6 +35,7 @@ void read_boot_id(uint8_t boot_id[16]) {
     boot_id[nibbles / 2] = (uint8_t)(boot_id[nibbles / 2] << 4 | value);
     nibbles++;
   }
+  return nibbles == 32;
 }
 
 /* FNV-1a over 8-byte words; positions are multiples of 8. */
@@ -55,13 +59,20 @@ int ringbus_ring_flush(ringbus_ring *ring) {
     return fail(-EPERM, "the ring is open read-only");
   if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
     return fail(-ESTALE, NULL);
-  int lock_fd;
-  int result = locks_open(ring, &lock_fd);
+  struct visitor visitor;
+  int result = visitor_enter(&visitor, ring);
   if (result != 0)
-    return result;
-  result = table_lock(lock_fd); /* one flush at a time */
+    goto leave;
+  /* One flush at a time. Not the table lock: a disk may take seconds. */
+  result = check_size(ring);
   if (result != 0)
-    goto close;
+    goto leave;
+  while ((result = lock_byte(visitor.handle.lock_fd, FLUSH_LOCK)) == -EAGAIN || result == -EACCES)
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  if (result != 0) {
+    fail(result, "cannot lock the ring's flush record");
+    goto leave;
+  }
   struct counted floor, tail;
   struct ringbus_flushed flushed;
   if (!counted_load(&ring->header->floor.position, &floor) ||
@@ -84,16 +95,16 @@ int ringbus_ring_flush(ringbus_ring *ring) {
   }
   /* Content first, then the record that vouches for it. */
   if (fdatasync(ring->fd) != 0) {
-    result = fail(-errno, "cannot write the ring's content to the disk");
+    result = fail_system("cannot write the ring's content to the disk");
     goto unlock;
   }
   shared_write(&ring->header->flushed, &flushed, sizeof flushed);
   if (fdatasync(ring->fd) != 0)
-    result = fail(-errno, "cannot write the ring's header to the disk");
+    result = fail_system("cannot write the ring's header to the disk");
 unlock:
-  table_unlock(lock_fd);
-close:
-  locks_close(ring, lock_fd);
+  unlock_byte(visitor.handle.lock_fd, FLUSH_LOCK);
+leave:
+  visitor_leave(&visitor);
   return result;
 }
 
@@ -118,17 +129,16 @@ static void recover(ringbus_ring *ring) {
   bool flushed_ever = flushed.flushed_ns != 0 && flushed.check == hash_record(&flushed) &&
                       ((floor.position | tail.position) & 7) == 0 &&
                       tail.position - floor.position <= ring->geometry.capacity - 8;
-  bool intact = flushed_ever &&
-                flushed.content == hash_content(&ring->view, floor.position, tail.position);
   struct counted walked = floor;
   walk_records(&ring->view, &walked, tail.position);
-  if (!intact || walked.position != tail.position) {
+  bool intact = flushed_ever && walked.position == tail.position &&
+                flushed.content == hash_content(&ring->view, floor.position, tail.position);
+  if (!intact) {
     struct counted on_disk;
     counted_load(&header->tail.position, &on_disk);
     tail = flushed_ever ? tail : on_disk;
     tail.position = (tail.position & ~ring->view.mask) + SKIP_AFTER_REBOOT;
     floor = tail;
-    intact = false;
   }
   uint64_t groups = shared_load(&header->join.groups);
   for (uint32_t index = 0; index < ring->geometry.group_count; index++) {
@@ -142,7 +152,9 @@ static void recover(ringbus_ring *ring) {
     counted_store(&group->cursor, surviving_cursor(ring, index, floor, tail));
     shared_store(&group->member, 0);
     if (shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED)
-      shared_store(&group->gating, 0);
+      shared_store(&group->gating, RINGBUS_GATING_NONE);
+    else if (shared_load32(&group->policy) == RINGBUS_GROUP_GATE)
+      shared_store(&group->gating, RINGBUS_GATING_SETTLED);
   }
   word_clear(&ring->view, tail.position);
   counted_store(&header->floor.position, floor);
@@ -158,28 +170,28 @@ static void recover(ringbus_ring *ring) {
 int recover_after_reboot(ringbus_ring *ring) {
   struct statfs filesystem;
   uint64_t boot_id[2], in_file[2];
-  int lock_fd, result;
-  read_boot_id((uint8_t *)boot_id);
+  struct visitor visitor;
+  static const uint64_t unknown[2];
+  if (!read_boot_id((uint8_t *)boot_id))
+    return 0;
   shared_read(in_file, ring->header->life.boot_id, sizeof in_file);
   if (memcmp(boot_id, in_file, sizeof boot_id) == 0)
     return 0;
   if (fstatfs(ring->fd, &filesystem) != 0)
-    return fail(-errno, "cannot tell the ring's filesystem");
-  if (filesystem.f_type == TMPFS_MAGIC || count_alive(ring, RINGBUS_ROLE_NONE) != 0)
+    return fail_system("cannot tell the ring's filesystem");
+  if (filesystem.f_type == TMPFS_MAGIC || filesystem.f_type == RAMFS_MAGIC ||
+      filesystem.f_type == HUGETLBFS_MAGIC)
     return 0;
-  result = locks_open(ring, &lock_fd);
-  if (result != 0)
-    return result;
-  result = table_lock(lock_fd);
-  if (result == 0) {
+  int result = visitor_enter(&visitor, ring);
+  /* Containers may have boot ids of their own: only if nobody is attached, and nobody can attach. */
+  if (result == 0 && slots_lock(ring, visitor.handle.lock_fd) == 0) {
     shared_read(in_file, ring->header->life.boot_id, sizeof in_file);
-    if (memcmp(boot_id, in_file, sizeof boot_id) != 0 &&
-        count_alive(ring, RINGBUS_ROLE_NONE) == 0) {
-      recover(ring);
+    if (memcmp(boot_id, in_file, sizeof boot_id) != 0) {
+      if (memcmp(in_file, unknown, sizeof unknown) != 0)
+        recover(ring);
       shared_write(ring->header->life.boot_id, boot_id, sizeof boot_id); /* last: then it is done */
     }
-    table_unlock(lock_fd);
   }
-  locks_close(ring, lock_fd);
+  visitor_leave(&visitor);
   return result;
 }

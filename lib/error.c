@@ -53,13 +53,23 @@ const char *ringbus_strerror(int error) {
 const char *ringbus_error_detail(void) { return detail; }
 
 int fail(int error, const char *format, ...) {
-  if (format) {
-    va_list arguments;
-    va_start(arguments, format);
+  va_list arguments;
+  va_start(arguments, format);
+  if (format)
     vsnprintf(detail, sizeof detail, format, arguments);
-    va_end(arguments);
-  } else {
+  else
     detail[0] = '\0';
-  }
+  va_end(arguments);
   return error;
+}
+
+int fail_system(const char *format, ...) {
+  int error = errno;
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(detail, sizeof detail, format, arguments);
+  va_end(arguments);
+  if (length >= 0 && (size_t)length < sizeof detail)
+    snprintf(detail + length, sizeof detail - (size_t)length, ": %s", strerrordesc_np(error));
+  return -error;
 }

@@ -10,6 +10,7 @@
  * half-way has not happened or is finished by the next one. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "internal.h"
 
@@ -21,11 +22,23 @@ static struct counted floor_load(const ringbus_ring *ring) {
   return floor;
 }
 
-/* JOIN, see inline.h. Correct whether the group is new, resumes, or moves its cursor back. */
+static uint64_t gating_of(const ringbus_ring *ring, uint32_t index) {
+  return shared_load(&ring_group(ring, index)->gating) & RINGBUS_GATING_MASK;
+}
+
+/* Only by a holder of the table lock, or by the group's own consumer. */
+static void gating_set(ringbus_ring *ring, uint32_t index, uint64_t gating) {
+  uint64_t *field = &ring_group(ring, index)->gating;
+  uint64_t joins = (shared_load(field) >> 2) + (gating == RINGBUS_GATING_JOINING);
+  shared_store(field, joins << 2 | gating);
+}
+
+/* JOIN, see inline.h. Correct whether the group is new, resumes, or moves its cursor back, and may be
+ * done again by anybody if its consumer died on the way. */
 void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor) {
   struct ringbus_group *group = ring_group(ring, index);
+  gating_set(ring, index, RINGBUS_GATING_JOINING);
   counted_store(&group->cursor, *cursor);
-  shared_store(&group->gating, 1);
   shared_set_bits(&ring->header->join.groups, bit_of(index));
   shared_fence();
   struct counted floor = floor_load(ring);
@@ -33,9 +46,10 @@ void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor) {
     *cursor = floor;
     counted_store(&group->cursor, floor);
   }
+  gating_set(ring, index, RINGBUS_GATING_SETTLED);
 }
 
-static void wake_producers(ringbus_ring *ring) {
+void wake_producers(ringbus_ring *ring) {
   shared_fence(); /* SLEEP */
   if (shared_load32(&ring->header->signals.room_waiters))
     ringbus_slow_wake(&ring->header->signals.room_waiters);
@@ -99,7 +113,7 @@ static int group_create(struct handle *handle, const struct ringbus_consumer_opt
   *start = floor_load(ring);
   if (options->policy == RINGBUS_LAPPED) {
     counted_store(&group->cursor, *start);
-    shared_store(&group->gating, 0);
+    gating_set(ring, *index, RINGBUS_GATING_NONE);
     shared_set_bits(&ring->header->join.groups, bit_of(*index));
   } else {
     group_gate(ring, *index, start);
@@ -113,6 +127,9 @@ static int group_resume(struct handle *handle, uint32_t index, struct counted *s
   struct ringbus_group *group = ring_group(ring, index);
   uint64_t member = shared_load(&group->member);
   uint32_t policy = shared_load32(&group->policy);
+  /* A new holder of the dead member's slot answers for it until it has written its generation. */
+  for (int tries = 0; tries < 5 && participant_alive(ring, member); tries++)
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
   if (participant_alive(ring, member)) {
     char holder[160];
     describe_slot(ring, (uint32_t)(member & 0xffff), holder, sizeof holder);
@@ -126,7 +143,11 @@ static int group_resume(struct handle *handle, uint32_t index, struct counted *s
     return fail(-EBADMSG, "the group's cursor or policy is damaged: remove the group");
   struct counted was = *start;
   shared_store(&group->member, handle_member(handle));
-  if (policy != RINGBUS_GROUP_LAPPED)
+  bool held = policy == RINGBUS_GROUP_GATE && !shared_load(&group->max_lag) &&
+              gating_of(ring, index) == RINGBUS_GATING_SETTLED;
+  if (held)
+    ; /* it has been waited for: the cursor stands, even if the floor was announced above it */
+  else if (policy != RINGBUS_GROUP_LAPPED)
     group_gate(ring, index, start);
   else if (distance(start->position, floor.position) > 0)
     counted_store(&group->cursor, *start = floor);
@@ -147,7 +168,8 @@ int group_join(struct handle *handle, const struct ringbus_consumer_options *opt
              (unsigned long long)handle->generation);
     name = own_name;
   } else if (!group_name_is_valid(name)) {
-    return fail(-EINVAL, "a group's name has 1 to %u printable characters and does not begin with '#'",
+    return fail(-EINVAL,
+                "a group's name has 1 to %u printable characters and does not begin with '#'",
                 RINGBUS_NAME_BYTES - 1);
   }
   if ((unsigned)options->policy > RINGBUS_LAPPED)
@@ -165,6 +187,8 @@ int group_join(struct handle *handle, const struct ringbus_consumer_options *opt
     result = group_resume(handle, *index, start, lost);
   }
   table_unlock(handle->lock_fd);
+  wake_producers(
+      ring); /* a ring that held for want of a group has room now, a late cursor moved up */
   if (result == 0)
     shared_store32(&ring_slot(ring, handle->slot)->group, *index);
   return result;
@@ -180,7 +204,7 @@ void group_leave(struct handle *handle, uint32_t index, bool forget) {
       group_forget(ring, index);
     } else {
       if (shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED)
-        shared_store(&group->gating, 0);
+        gating_set(ring, index, RINGBUS_GATING_NONE);
       shared_store(&group->member, 0);
     }
   }
@@ -188,25 +212,31 @@ void group_leave(struct handle *handle, uint32_t index, bool forget) {
   wake_producers(ring);
 }
 
-/* A group that nobody will miss: its member is gone and so is, by its policy, its claim to be waited
- * for. */
+/* A group whose member is gone, and with it, by its policy, its claim to be waited for; or that died
+ * while it joined. */
 static bool group_is_reapable(const ringbus_ring *ring, uint32_t index) {
   struct ringbus_group *group = ring_group(ring, index);
+  uint64_t gating = gating_of(ring, index);
   bool ephemeral = !(shared_load32(&group->flags) & RINGBUS_GROUP_DURABLE);
-  bool while_attached = shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED &&
-                        shared_load(&group->gating);
-  return group_exists(ring, index) && (ephemeral || while_attached) &&
+  bool while_attached = shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED;
+  return group_exists(ring, index) &&
+         (ephemeral || gating == RINGBUS_GATING_JOINING ||
+          (while_attached && gating != RINGBUS_GATING_NONE)) &&
          !participant_alive(ring, shared_load(&group->member));
 }
 
 void groups_reap_locked(ringbus_ring *ring) {
   for (uint32_t index = 0; index < ring->geometry.group_count; index++) {
+    struct ringbus_group *group = ring_group(ring, index);
+    struct counted cursor;
     if (!group_is_reapable(ring, index))
       continue;
-    if (shared_load32(&ring_group(ring, index)->flags) & RINGBUS_GROUP_DURABLE)
-      shared_store(&ring_group(ring, index)->gating, 0);
-    else
+    if (!(shared_load32(&group->flags) & RINGBUS_GROUP_DURABLE))
       group_forget(ring, index);
+    else if (shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED)
+      gating_set(ring, index, RINGBUS_GATING_NONE);
+    else if (counted_load(&group->cursor, &cursor))
+      group_gate(ring, index, &cursor);
   }
 }
 
@@ -230,11 +260,13 @@ int ringbus_ring_remove_group(ringbus_ring *ring, const char *name) {
     return fail(-EPERM, "the ring is open read-only");
   if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
     return fail(-ESTALE, NULL);
-  int lock_fd;
-  int result = locks_open(ring, &lock_fd);
+  struct visitor visitor;
+  int result = check_size(ring);
   if (result != 0)
     return result;
-  result = table_lock(lock_fd);
+  result = visitor_enter(&visitor, ring);
+  if (result == 0)
+    result = table_lock(visitor.handle.lock_fd);
   if (result == 0) {
     int index = group_find(ring, name);
     uint64_t member = index < 0 ? 0 : shared_load(&ring_group(ring, (uint32_t)index)->member);
@@ -248,9 +280,9 @@ int ringbus_ring_remove_group(ringbus_ring *ring, const char *name) {
       group_forget(ring, (uint32_t)index);
       wake_producers(ring);
     }
-    table_unlock(lock_fd);
+    table_unlock(visitor.handle.lock_fd);
   }
-  locks_close(ring, lock_fd);
+  visitor_leave(&visitor);
   return result;
 }
 
@@ -270,11 +302,11 @@ int ringbus_ring_group(const ringbus_ring *ring, uint32_t index, struct ringbus_
   counted_load(&ring->header->tail.position, &tail);
   memset(info, 0, sizeof *info);
   memcpy(info->name, copy.name, sizeof info->name);
-  info->policy = copy.policy == RINGBUS_GROUP_LAPPED               ? RINGBUS_LAPPED
+  info->policy = copy.policy == RINGBUS_GROUP_LAPPED                ? RINGBUS_LAPPED
                  : copy.policy == RINGBUS_GROUP_GATE_WHILE_ATTACHED ? RINGBUS_GATE_WHILE_ATTACHED
-                                                                   : RINGBUS_GATE;
+                                                                    : RINGBUS_GATE;
   info->durable = copy.flags & RINGBUS_GROUP_DURABLE;
-  info->gating = copy.gating != 0;
+  info->gating = (copy.gating & RINGBUS_GATING_MASK) != RINGBUS_GATING_NONE;
   info->attached = participant_alive(ring, copy.member);
   info->slot = info->attached ? (uint32_t)(copy.member & 0xffff) : 0;
   info->max_lag = copy.max_lag;

@@ -9,6 +9,9 @@ int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_info *info) 
     return fail(-EINVAL, "no ring");
   if (ring->forked)
     return fail(-ECHILD, NULL);
+  int result = check_size(ring);
+  if (result != 0)
+    return result;
   struct ringbus_header *header = ring->header;
   struct ringbus_identity identity;
   struct ringbus_counters counters;
@@ -38,7 +41,8 @@ int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_info *info) 
   info->max_participants = ring->geometry.slot_count - 1;
   info->max_groups = ring->geometry.group_count;
   info->participants = count_alive(ring, RINGBUS_ROLE_NONE);
-  info->groups = (uint32_t)__builtin_popcountll(shared_load(&header->join.groups));
+  uint64_t known = ~UINT64_C(0) >> (64 - ring->geometry.group_count);
+  info->groups = (uint32_t)__builtin_popcountll(shared_load(&header->join.groups) & known);
   info->no_group = ring->geometry.no_group == RINGBUS_NO_GROUP_DROP ? RINGBUS_DROP : RINGBUS_HOLD;
   info->wake = ring->geometry.wake == RINGBUS_WAKE_FENCED ? RINGBUS_WAKE_BY_FENCE
                : ring->geometry.wake == RINGBUS_WAKE_NONE ? RINGBUS_WAKE_NEVER
@@ -46,7 +50,11 @@ int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_info *info) 
   info->closed = state & RINGBUS_STATE_CLOSED;
   info->retired = state & RINGBUS_STATE_RETIRED;
   info->read_only = ring->read_only;
+  info->sleepers_poll = sleepers_poll(ring);
   memcpy(info->ring_id, identity.ring_id, sizeof info->ring_id);
-  memcpy(info->library_version, identity.library_version, sizeof info->library_version - 1);
+  for (size_t i = 0; i < sizeof info->library_version - 1 && identity.library_version[i]; i++) {
+    char c = identity.library_version[i];
+    info->library_version[i] = c < ' ' || c > '~' ? '?' : c;
+  }
   return 0;
 }

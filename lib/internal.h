@@ -23,6 +23,8 @@
 
 /* fail: note a sentence for ringbus_error_detail and return error. NULL: no detail. */
 int fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* fail_system: the same with errno, whose meaning is added to the sentence. Returns -errno. */
+int fail_system(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---------------------------------------------------------------- the ring object */
 
@@ -51,7 +53,7 @@ struct ringbus_ring {
   unsigned references; /* the caller's and one per handle; under the registry's lock */
   bool keeps_fresh_fd;
   bool read_only;
-  bool forked;         /* this is a forked child's copy: the mapping is not there */
+  bool forked; /* this is a forked child's copy: the mapping is not there */
   struct ringbus_ring *next;
 };
 
@@ -84,6 +86,8 @@ uint64_t hash_bytes(const void *bytes, size_t count);
 void layout_plan(struct geometry *geometry, uint64_t data_alignment);
 /* check_file: the identity of an open file, from the file to private memory, and its soundness. */
 int check_file(int fd, bool read_only, struct geometry *geometry);
+/* check_size: the file still has its size: -EBADMSG instead of a SIGBUS where there is time to look. */
+int check_size(const ringbus_ring *ring);
 
 /* ---------------------------------------------------------------- participant.c */
 
@@ -102,13 +106,17 @@ void registry_drop_ring(ringbus_ring *ring);
 void handle_register(struct handle *handle, ringbus_ring *ring, volatile unsigned **state);
 void handle_unregister(struct handle *handle);
 bool handle_is_forked(const struct handle *handle);
+bool state_is_forked(const volatile unsigned *state);
 
-int locks_open(ringbus_ring *ring, int *lock_fd);
-void locks_close(ringbus_ring *ring, int lock_fd);
+/* locks_open: the handle's own description for locks. The handle is registered: a fork at any moment
+ * finds it. */
+int locks_open(struct handle *handle);
 int lock_byte(int lock_fd, uint64_t offset);
 void unlock_byte(int lock_fd, uint64_t offset);
 /* lock_is_held: somebody else holds a write lock on this byte. */
 bool lock_is_held(int lock_fd, uint64_t offset);
+/* slots_lock: all slots at once: nobody is attached and nobody can attach. -EAGAIN if somebody is. */
+int slots_lock(const ringbus_ring *ring, int lock_fd);
 uint64_t slot_lock_offset(const ringbus_ring *ring, uint32_t slot);
 
 /* Only while groups change. -EBUSY if somebody else holds it for seconds. */
@@ -126,6 +134,14 @@ void notify_presence(ringbus_ring *ring);
 /* producer_has_gone: there was a producer, and none is alive. */
 bool producer_has_gone(const ringbus_ring *ring);
 
+/* Somebody who is not attached and needs a lock for a moment. */
+struct visitor {
+  struct handle handle;
+  volatile unsigned *state;
+};
+int visitor_enter(struct visitor *visitor, ringbus_ring *ring);
+void visitor_leave(struct visitor *visitor);
+
 static inline uint64_t handle_member(const struct handle *handle) {
   return handle->generation << 16 | handle->slot;
 }
@@ -141,6 +157,8 @@ struct ringbus_group group_copy(const ringbus_ring *ring, uint32_t index);
 /* group_gate: JOIN. Make cursor visible as gating; on return it is where nothing will be
  * overwritten, at or after where it was asked for. */
 void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor);
+/* wake_producers: there may be room now. */
+void wake_producers(ringbus_ring *ring);
 /* groups_reap: forget the dead members of groups that do not outlive them. */
 void groups_reap(ringbus_ring *ring, int lock_fd);
 void groups_reap_locked(ringbus_ring *ring); /* the caller holds the table lock */
@@ -157,11 +175,13 @@ struct lapped_reader {
 
 /* racy_word: a word that may have become somebody's payload, with what load_acquire would order. */
 uint64_t racy_word(const struct ringbus_view *view, uint64_t position);
+/* lapped_next, lapped_recv: -EOVERFLOW says that the reader was lapped; then catch up. */
 int lapped_next(const struct lapped_reader *reader, struct ringbus_message *message,
                 uint64_t *bytes);
 int lapped_recv(const struct lapped_reader *reader, void *buffer, size_t size,
                 struct ringbus_message *message);
-/* lapped_catch_up: to the oldest message, counting what was lost. Returns -EOVERFLOW or -EAGAIN. */
+/* lapped_catch_up: to the oldest message, counting what was lost. Returns -EOVERFLOW, or -EAGAIN if
+ * the floor could not be had. */
 int lapped_catch_up(const struct lapped_reader *reader);
 /* walk_records: from a record boundary over published records up to limit or to the first position
  * without one, at most a lap. */
@@ -175,14 +195,16 @@ int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t posi
 struct waiting {
   enum ringbus_wait policy;
   int64_t look_ns;
-  uint32_t *waiters;                           /* futex word that others clear; NULL: poll only */
-  int (*look)(void *context, bool thorough);   /* 0: done; -EAGAIN: not yet; else the answer */
+  uint32_t *waiters;                         /* futex word that others clear; NULL: poll only */
+  int (*look)(void *context, bool thorough); /* 0: done; -EAGAIN: not yet; else the answer */
   void *context;
 };
 
 int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t timeout_ns);
 /* publisher_needs_fence: register this process for membarrier if the ring wants it. */
 bool publisher_needs_fence(const ringbus_ring *ring);
+/* sleepers_poll: nobody can be woken here. */
+bool sleepers_poll(const ringbus_ring *ring);
 void wake_all(uint32_t *futex);
 int wait_options(enum ringbus_wait wait, int64_t look_ns, struct waiting *waiting);
 int64_t monotonic_ns(void);
@@ -193,6 +215,7 @@ uint64_t realtime_ns(void);
 /* recover_after_reboot: if the file has not been used since the machine started and nobody is
  * attached, keep what was flushed and is intact, discard the rest. */
 int recover_after_reboot(ringbus_ring *ring);
-void read_boot_id(uint8_t boot_id[16]);
+/* read_boot_id: false, and all zero, where /proc does not tell. */
+bool read_boot_id(uint8_t boot_id[16]);
 
 #endif

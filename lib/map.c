@@ -24,7 +24,7 @@ int map_ring(ringbus_ring *ring, const struct ringbus_open_options *options) {
   uint64_t reserved = views + GUARD_BYTES + alignment;
   char *area = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (area == MAP_FAILED)
-    return fail(-errno, "cannot reserve %llu bytes of address space", (unsigned long long)reserved);
+    return fail_system("cannot reserve %llu bytes of address space", (unsigned long long)reserved);
   char *base = (char *)(((uintptr_t)area + alignment - 1) & ~(uintptr_t)(alignment - 1));
   if (base > area)
     munmap(area, (size_t)(base - area));
@@ -34,11 +34,12 @@ int map_ring(ringbus_ring *ring, const struct ringbus_open_options *options) {
   char *data = base + geometry->data_offset;
   char *again = data + geometry->capacity;
   if (mmap(base, geometry->file_bytes, protection, flags, ring->fd, 0) == MAP_FAILED ||
-      mmap(again, geometry->capacity, protection, flags, ring->fd,
-           (off_t)geometry->data_offset) == MAP_FAILED) {
+      mmap(again, geometry->capacity, protection, flags, ring->fd, (off_t)geometry->data_offset) ==
+          MAP_FAILED) {
     int error = -errno;
     unmap_ring(ring);
-    return fail(error, "cannot map the ring's %llu bytes", (unsigned long long)geometry->file_bytes);
+    return fail(error, "cannot map the ring's %llu bytes",
+                (unsigned long long)geometry->file_bytes);
   }
   /* A child of fork must not touch the ring with its parent's identity, and a core dump of a large
    * ring would keep the participant's lock for as long as it is written. */
@@ -62,7 +63,7 @@ int map_ring(ringbus_ring *ring, const struct ringbus_open_options *options) {
 int write_start(int fd, const void *bytes, size_t count, size_t mapped_bytes) {
   void *start = mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (start == MAP_FAILED)
-    return fail(-errno, "cannot map the new ring");
+    return fail_system("cannot map the new ring");
   memcpy(start, bytes, count);
   munmap(start, mapped_bytes);
   return 0;

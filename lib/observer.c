@@ -31,8 +31,10 @@ int ringbus_observer_attach(ringbus_ring *ring, const struct ringbus_observer_op
   if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
     return fail(-ESTALE, "the ring was retired: open its successor");
   struct counted at;
-  int result = find_start(ring, options->start == RINGBUS_RESUME ? RINGBUS_OLDEST : options->start,
-                          options->position, &at);
+  int result = check_size(ring);
+  if (result == 0)
+    result = find_start(ring, options->start == RINGBUS_RESUME ? RINGBUS_OLDEST : options->start,
+                        options->position, &at);
   if (result != 0)
     return result;
   if (!position_is_sound(at.position))
@@ -54,6 +56,8 @@ int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,
     return ringbus_slow_state(observer->view.state);
   struct lapped_reader reader = reader_of(observer);
   int result = lapped_recv(&reader, buffer, size, message);
+  if (result == -EOVERFLOW)
+    return lapped_catch_up(&reader);
   return result == -EAGAIN && (state & RINGBUS_STATE_CLOSED) ? -EPIPE : result;
 }
 
@@ -95,7 +99,11 @@ int ringbus_observer_seek(ringbus_observer *observer, enum ringbus_start start, 
     return fail(-EINVAL, "unknown start %d", (int)start);
   if (start == RINGBUS_RESUME)
     return 0;
-  return find_start(observer->handle.ring, start, position, &observer->at);
+  struct counted found;
+  int result = find_start(observer->handle.ring, start, position, &found);
+  if (result == 0)
+    observer->at = found;
+  return result;
 }
 
 int ringbus_observer_lost(const ringbus_observer *observer, uint64_t *messages, uint64_t *bytes) {

@@ -109,13 +109,27 @@ void handle_unregister(struct handle *handle) {
   while (*link != handle)
     link = &(*link)->next;
   *link = handle->next;
+  /* A description that was promised to be unshared is the only one there will be: keep it. */
+  if (handle->lock_fd >= 0 && handle->ring->keeps_fresh_fd && handle->ring->fresh_fd < 0)
+    handle->ring->fresh_fd = handle->lock_fd;
+  else if (handle->lock_fd >= 0)
+    close(handle->lock_fd);
   pthread_mutex_unlock(&registry);
-  if (handle->lock_fd >= 0)
-    locks_close(handle->ring, handle->lock_fd);
   registry_drop_ring(handle->ring);
 }
 
-bool handle_is_forked(const struct handle *handle) { return *handle->state == &forked_state; }
+bool state_is_forked(const volatile unsigned *state) { return state == &forked_state; }
+
+bool handle_is_forked(const struct handle *handle) { return state_is_forked(*handle->state); }
+
+static bool is_own_slot(const ringbus_ring *ring, uint32_t slot) {
+  bool own = false;
+  pthread_mutex_lock(&registry);
+  for (struct handle *handle = all_handles; handle && !own; handle = handle->next)
+    own = handle->ring == ring && handle->slot == slot;
+  pthread_mutex_unlock(&registry);
+  return own;
+}
 
 /* A participant of this very process: known without asking the kernel, which says "free" about locks
  * of the description that is asked through. */
@@ -130,32 +144,36 @@ static bool is_own(const ringbus_ring *ring, uint64_t member) {
 
 /* ---------------------------------------------------------------- locks */
 
-int locks_open(ringbus_ring *ring, int *lock_fd) {
+/* Opened under the registry's lock: a child that is forked by another thread meanwhile would keep the
+ * description, and the locks, without knowing of it. */
+int locks_open(struct handle *handle) {
+  ringbus_ring *ring = handle->ring;
   char path[64];
-  pthread_mutex_lock(&registry);
-  *lock_fd = ring->fresh_fd;
-  ring->fresh_fd = -1;
-  pthread_mutex_unlock(&registry);
-  if (*lock_fd >= 0)
-    return 0;
   snprintf(path, sizeof path, "/proc/self/fd/%d", ring->fd);
-  *lock_fd = open(path, O_RDWR | O_CLOEXEC);
-  if (*lock_fd < 0)
-    return fail(-errno, "cannot reopen the ring through %s for its locks (is /proc mounted, may this "
-                        "user write the file?)", path);
-  return 0;
+  pthread_mutex_lock(&registry);
+  if (ring->fresh_fd >= 0) {
+    handle->lock_fd = ring->fresh_fd;
+    ring->fresh_fd = -1;
+  } else {
+    handle->lock_fd = open(path, O_RDWR | O_CLOEXEC);
+  }
+  int error = handle->lock_fd < 0 ? -errno : 0;
+  pthread_mutex_unlock(&registry);
+  return error ? fail(error,
+                      "cannot reopen the ring through %s for its locks (is /proc mounted, may "
+                      "this user write the file?)",
+                      path)
+               : 0;
 }
 
-/* A description that was promised to be unshared is the only one there will be: keep it. */
-void locks_close(ringbus_ring *ring, int lock_fd) {
-  pthread_mutex_lock(&registry);
-  bool keep = ring->keeps_fresh_fd && ring->fresh_fd < 0;
-  if (keep)
-    ring->fresh_fd = lock_fd;
-  pthread_mutex_unlock(&registry);
-  if (!keep)
-    close(lock_fd);
+int visitor_enter(struct visitor *visitor, ringbus_ring *ring) {
+  visitor->handle = (struct handle){0};
+  visitor->state = ring->view.state;
+  handle_register(&visitor->handle, ring, &visitor->state);
+  return locks_open(&visitor->handle);
 }
+
+void visitor_leave(struct visitor *visitor) { handle_unregister(&visitor->handle); }
 
 static struct flock byte_lock(short type, uint64_t offset) {
   struct flock lock;
@@ -183,6 +201,14 @@ bool lock_is_held(int lock_fd, uint64_t offset) {
   return fcntl(lock_fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
+int slots_lock(const ringbus_ring *ring, int lock_fd) {
+  struct flock lock = byte_lock(F_WRLCK, ring->geometry.slots_offset);
+  lock.l_len = (off_t)(ring->geometry.slot_count * sizeof(struct ringbus_slot));
+  if (fcntl(lock_fd, F_OFD_SETLK, &lock) == 0)
+    return 0;
+  return errno == EACCES ? -EAGAIN : -errno;
+}
+
 uint64_t slot_lock_offset(const ringbus_ring *ring, uint32_t slot) {
   return ring->geometry.slots_offset + (uint64_t)slot * sizeof(struct ringbus_slot);
 }
@@ -195,8 +221,10 @@ int table_lock(int lock_fd) {
     if (result != -EAGAIN && result != -EACCES && result != -EINTR)
       return fail(result, "cannot lock the ring's group table");
     if (waited == TABLE_LOCK_PATIENCE_MS)
-      return fail(-EBUSY, "another process has held the lock of the group table for %d s; is it "
-                          "stopped?", TABLE_LOCK_PATIENCE_MS / 1000);
+      return fail(-EBUSY,
+                  "another process has held the lock of the group table for %d s; is it "
+                  "stopped?",
+                  TABLE_LOCK_PATIENCE_MS / 1000);
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
   }
 }
@@ -230,7 +258,7 @@ int slot_take(struct handle *handle, uint32_t role, const char *name) {
   uint32_t first = role == RINGBUS_ROLE_PRODUCER ? PRODUCER_SLOT : FIRST_CONSUMER_SLOT;
   uint32_t last = role == RINGBUS_ROLE_PRODUCER ? PRODUCER_SLOT : ring->geometry.slot_count - 1;
   char holder[160];
-  int result = locks_open(ring, &handle->lock_fd);
+  int result = locks_open(handle);
   if (result != 0)
     return result;
   for (uint32_t slot = first; slot <= last; slot++) {
@@ -240,20 +268,28 @@ int slot_take(struct handle *handle, uint32_t role, const char *name) {
     if (result != 0)
       return fail(result, "cannot lock slot %u: does the filesystem have OFD locks?", slot);
     struct ringbus_slot *entry = ring_slot(ring, slot);
+    pthread_mutex_lock(&registry); /* is_own reads them */
     handle->slot = slot;
     handle->generation = (shared_load(&entry->state) >> 16) + 1;
+    pthread_mutex_unlock(&registry);
     /* With the lock held and a generation of its own, nothing can take this participant for its
      * predecessor or the reverse. */
     shared_store(&entry->state, handle->generation << 16 | RINGBUS_ROLE_NONE);
-    struct ringbus_slot who = {.pid = (uint32_t)getpid(),
-                               .pid_namespace = pid_namespace(),
-                               .attached_ns = realtime_ns()};
+    struct ringbus_slot who = {
+        .pid = (uint32_t)getpid(), .pid_namespace = pid_namespace(), .attached_ns = realtime_ns()};
     copy_name(who.name, name ? name : program_invocation_short_name);
     shared_write(&entry->pid, &who.pid, sizeof who - offsetof(struct ringbus_slot, pid));
     shared_store(&entry->state, handle->generation << 16 | role); /* SLOT */
     return 0;
   }
+  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
+    return fail(-ESTALE, "the ring was retired: open its successor");
   if (role == RINGBUS_ROLE_PRODUCER) {
+    if (!is_own_slot(ring, PRODUCER_SLOT) &&
+        !lock_is_held(ring->fd, slot_lock_offset(ring, PRODUCER_SLOT)))
+      return fail(-EBUSY,
+                  "there is no living producer, but somebody who may only read the ring keeps "
+                  "a read lock on the producer's slot: take the read permission away");
     describe_slot(ring, PRODUCER_SLOT, holder, sizeof holder);
     return fail(-EBUSY, "the ring has a living producer: %s", holder);
   }
@@ -263,8 +299,12 @@ int slot_take(struct handle *handle, uint32_t role, const char *name) {
 
 void slot_leave(struct handle *handle) {
   ringbus_ring *ring = handle->ring;
-  shared_store(&ring_slot(ring, handle->slot)->state, handle->generation << 16 | RINGBUS_ROLE_NONE);
-  unlock_byte(handle->lock_fd, slot_lock_offset(ring, handle->slot));
+  uint32_t slot = handle->slot;
+  shared_store(&ring_slot(ring, slot)->state, handle->generation << 16 | RINGBUS_ROLE_NONE);
+  pthread_mutex_lock(&registry); /* from here on this process, too, sees that it has left */
+  handle->slot = 0;
+  pthread_mutex_unlock(&registry);
+  unlock_byte(handle->lock_fd, slot_lock_offset(ring, slot));
   notify_presence(ring);
 }
 
@@ -299,8 +339,9 @@ bool producer_has_gone(const ringbus_ring *ring) {
   uint64_t state = shared_load(&ring_slot(ring, PRODUCER_SLOT)->state);
   if (state >> 16 == 0)
     return false; /* there never was one */
-  return (state & 0xff) != RINGBUS_ROLE_PRODUCER ||
-         !participant_alive(ring, (state >> 16) << 16 | PRODUCER_SLOT);
+  /* The lock is taken before anything is written about its holder. */
+  return !is_own(ring, (state >> 16) << 16 | PRODUCER_SLOT) &&
+         !lock_is_held(ring->fd, slot_lock_offset(ring, PRODUCER_SLOT));
 }
 
 void notify_presence(ringbus_ring *ring) {

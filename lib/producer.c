@@ -45,22 +45,37 @@ struct slowest {
   bool groups; /* the ring has groups, gating or not */
 };
 
-/* A gating cursor outside the ring is looked at again, twice: the group may have been replaced while
- * its fields were loaded. Then it is broken, and does not gate. */
-static bool cursor_is_broken(ringbus_producer *producer, uint32_t index, struct counted *cursor,
-                             bool *exact) {
+/* Whether a group gates, and where (JOIN, RELEASE). A cursor that cannot be had whole is taken for the
+ * least one possible: then there is no room, and the producer looks again. */
+static bool gate_load(ringbus_producer *producer, uint32_t index, uint64_t bytes,
+                      struct counted *cursor, bool *exact) {
   ringbus_ring *ring = producer->handle.ring;
   struct ringbus_group *group = ring_group(ring, index);
-  for (int looks = 0; looks < 2; looks++) {
-    if (!(shared_load(&ring->header->join.groups) >> index & 1) || !shared_load(&group->gating))
-      return true;
-    uint64_t raw = shared_load(&group->cursor);
-    *exact = counted_load(&group->cursor, cursor);
-    if (producer->hot.tail - cursor->position <= ring->geometry.capacity && position_is_sound(raw))
+  uint64_t tail = producer->hot.tail, capacity = ring->geometry.capacity;
+  uint64_t gating, again = shared_load(&group->gating);
+  for (int tries = 0; tries < 1000; tries++) {
+    gating = again;
+    if ((gating & RINGBUS_GATING_MASK) == RINGBUS_GATING_NONE)
       return false;
+    uint64_t raw = shared_load(&group->cursor);
+    *exact = counted_load(&group->cursor, cursor); /* RELEASE */
+    again = shared_load(&group->gating);
+    if (again != gating)
+      continue;
+    uint64_t lag = tail - cursor->position;
+    uint64_t max_lag = shared_load(&group->max_lag);
+    if (max_lag && lag + bytes > max_lag)
+      return false; /* lapped, as its policy says */
+    if (lag <= capacity && position_is_sound(raw))
+      return true;
+    if ((gating & RINGBUS_GATING_MASK) == RINGBUS_GATING_JOINING)
+      break;
+    shared_add(&ring->header->counters.broken_cursors, 1);
+    shared_store(&ring->header->counters.broken_group, index + 1);
+    return false;
   }
-  shared_add(&ring->header->counters.broken_cursors, 1);
-  shared_store(&ring->header->counters.broken_group, index + 1);
+  *cursor = (struct counted){tail - capacity, 0};
+  *exact = false;
   return true;
 }
 
@@ -70,17 +85,9 @@ static struct slowest find_slowest(ringbus_producer *producer, uint64_t bytes) {
   uint64_t groups = shared_load(&ring->header->join.groups); /* JOIN */
   struct slowest slowest = {{tail, producer->hot.count}, false, true, groups != 0};
   for (uint32_t index = 0; index < ring->geometry.group_count && groups >> index; index++) {
-    struct ringbus_group *group = ring_group(ring, index);
-    if (!(groups >> index & 1) || !shared_load(&group->gating))
-      continue;
     struct counted cursor;
-    uint64_t raw = shared_load(&group->cursor);
-    bool exact = counted_load(&group->cursor, &cursor); /* RELEASE */
-    uint64_t max_lag = shared_load(&group->max_lag);
-    if (max_lag && tail + bytes - cursor.position > max_lag)
-      continue; /* lapped, as its policy says */
-    if ((tail - cursor.position > ring->geometry.capacity || !position_is_sound(raw)) &&
-        cursor_is_broken(producer, index, &cursor, &exact))
+    bool exact;
+    if (!(groups >> index & 1) || !gate_load(producer, index, bytes, &cursor, &exact))
       continue;
     if (!slowest.gated || tail - cursor.position > tail - slowest.at.position) {
       slowest.at = cursor;
@@ -112,8 +119,8 @@ static struct counted boundary_at_least(ringbus_producer *producer, uint64_t nee
              : (struct counted){producer->hot.tail, producer->hot.count};
 }
 
-/* ringbus_slow_claim: room for so many bytes and the cleared word behind them. */
-int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
+/* Room for so many bytes and the cleared word behind them. */
+static int make_room(ringbus_producer *producer, uint64_t bytes) {
   struct ringbus_producer_hot *hot = &producer->hot;
   ringbus_ring *ring = producer->handle.ring;
   struct ringbus_counters *counters = &ring->header->counters;
@@ -126,15 +133,15 @@ int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
     slowest = (struct slowest){producer->floor, true, true, false};
   if (hot->tail - slowest.at.position > shared_load(&counters->max_lag))
     shared_store(&counters->max_lag, hot->tail - slowest.at.position);
-  if (distance(needed, slowest.at.position) < 0 || !slowest.exact) {
-    shared_add(&counters->full_events, 1);
+  if (distance(needed, slowest.at.position) < 0 || !slowest.exact)
     return -EAGAIN;
-  }
   if (distance(producer->floor.position, needed) > 0) {
     struct counted floor = boundary_at_least(producer, needed, &slowest);
     if (!slowest.gated)
       shared_add(&counters->dropped, floor.count - producer->floor.count);
     producer->floor = floor;
+    /* In a batch the shared tail lags; a floor beyond it would say that the ring is damaged. */
+    counted_store(&ring->header->tail.position, (struct counted){hot->tail, hot->count});
     counted_store(&ring->header->floor.position, floor); /* ANNOUNCE, JOIN */
     shared_fence();                                      /* ANNOUNCE, JOIN */
     slowest = find_slowest(producer, bytes);
@@ -144,17 +151,21 @@ int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
   if (slowest.gated && distance(slowest.at.position, limit) > 0)
     limit = slowest.at.position;
   hot->limit = limit + capacity;
-  if (bytes + 8 <= hot->limit - hot->tail)
-    return 0;
-  shared_add(&counters->full_events, 1);
-  return -EAGAIN;
+  return bytes + 8 <= hot->limit - hot->tail ? 0 : -EAGAIN;
+}
+
+int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
+  int result = make_room(producer, bytes);
+  if (result == -EAGAIN)
+    shared_add(&producer->handle.ring->header->counters.full_events, 1);
+  return result;
 }
 
 int ringbus_slow_state(volatile unsigned *state) {
   unsigned now = shared_load32((uint32_t *)(uintptr_t)state);
-  if (now & RINGBUS_STATE_FORKED)
+  if (state_is_forked(state))
     return -ECHILD;
-  return now & RINGBUS_STATE_RETIRED ? -ESTALE : -EPIPE;
+  return now & RINGBUS_STATE_RETIRED ? -ESTALE : now == RINGBUS_STATE_CLOSED ? -EPIPE : -EBADMSG;
 }
 
 /* ---------------------------------------------------------------- attach */
@@ -198,6 +209,8 @@ int ringbus_producer_attach(ringbus_ring *ring, const struct ringbus_producer_op
   if (ring->read_only)
     return fail(-EPERM, "the ring is open read-only");
   int result = wait_options(options->wait, options->look_ns, &waiting);
+  if (result == 0)
+    result = check_size(ring);
   if (result != 0)
     return result;
   ringbus_producer *producer = aligned_alloc(RINGBUS_LINE, sizeof_aligned(sizeof *producer));
@@ -220,8 +233,9 @@ int ringbus_producer_attach(ringbus_ring *ring, const struct ringbus_producer_op
   /* Only now, holding the slot: a ring that was closed or retired before is not written to. */
   if (shared_load32(&ring->header->signals.state) != 0) {
     result = ringbus_slow_state(producer->hot.view.state);
-    fail(result, result == -EPIPE ? "the ring is closed: nothing can be published in it any more"
-                                  : "the ring was retired: open its successor");
+    fail(result, result == -EPIPE    ? "the ring is closed: nothing can be published in it any more"
+                 : result == -ESTALE ? "the ring was retired: open its successor"
+                                     : "the ring's state is damaged");
     goto leave;
   }
   result = succeed(producer);
@@ -229,6 +243,8 @@ int ringbus_producer_attach(ringbus_ring *ring, const struct ringbus_producer_op
     goto leave;
   producer->hot.fence = publisher_needs_fence(ring);
   notify_presence(ring);
+  /* The predecessor may have died between its last commit and the wake-up. */
+  ringbus_slow_wake(producer->hot.data_waiters);
   *out = producer;
   return 0;
 leave:
@@ -288,13 +304,12 @@ static int look_for_room(void *context, bool thorough) {
   ringbus_producer *producer = wait->producer;
   struct ringbus_producer_hot *hot = &producer->hot;
   unsigned state = state_load(&hot->view);
-  if (state & (RINGBUS_STATE_FORKED | RINGBUS_STATE_RETIRED) || (state && wait->bytes))
+  if ((state & ~RINGBUS_STATE_CLOSED) || (state && wait->bytes))
     return ringbus_slow_state(hot->view.state);
   if (thorough)
     groups_reap(producer->handle.ring, producer->handle.lock_fd);
   if (wait->bytes)
-    return wait->bytes + 8 <= hot->limit - hot->tail ? 0
-                                                     : ringbus_slow_claim(producer, wait->bytes);
+    return wait->bytes + 8 <= hot->limit - hot->tail ? 0 : make_room(producer, wait->bytes);
   return find_slowest(producer, 0).at.position == hot->tail ? 0 : -EAGAIN;
 }
 

@@ -30,7 +30,8 @@ __attribute__((no_sanitize("thread"))) static void racy_copy(void *to, const voi
 
 __attribute__((no_sanitize("thread"))) uint64_t racy_word(const struct ringbus_view *view,
                                                           uint64_t position) {
-  uint64_t word = *(const volatile uint64_t *)(const volatile void *)ringbus_word_at(view, position);
+  uint64_t word =
+      *(const volatile uint64_t *)(const volatile void *)ringbus_word_at(view, position);
   shared_read_fence();
   return word;
 }
@@ -41,8 +42,7 @@ static bool passed(const struct lapped_reader *reader, uint64_t position) {
 
 int lapped_catch_up(const struct lapped_reader *reader) {
   struct counted floor;
-  if (!counted_load(reader->floor, &floor) ||
-      distance(reader->at->position, floor.position) <= 0)
+  if (!counted_load(reader->floor, &floor) || distance(reader->at->position, floor.position) <= 0)
     return -EAGAIN;
   reader->lost->position += floor.position - reader->at->position;
   reader->lost->count += floor.count - reader->at->count;
@@ -53,30 +53,23 @@ int lapped_catch_up(const struct lapped_reader *reader) {
 int lapped_next(const struct lapped_reader *reader, struct ringbus_message *message,
                 uint64_t *bytes) {
   const struct ringbus_view *view = reader->view;
-  for (uint64_t skipped = 0; skipped <= view->mask;) { /* pads: at most a lap of them */
-    uint64_t position = reader->at->position;
-    uint64_t word = racy_word(view, position);
-    struct ringbus_message found;
-    if (ringbus_word_is(view, word, position, RINGBUS_WORD_COMMITTED)) {
-      *bytes = ringbus_word_decode(view, word & ~(uint64_t)RINGBUS_WORD_FLAG_TAG, position, &found);
-      if (*bytes && (word & RINGBUS_WORD_FLAG_TAG))
-        racy_copy(&found.tag, view->data + (position & view->mask) + *bytes - sizeof found.tag,
-                  sizeof found.tag);
-      if (passed(reader, position))
-        return lapped_catch_up(reader);
-      if (*bytes == 0)
-        return -EBADMSG;
-      *message = found;
-      return 0;
-    }
-    if (passed(reader, position))
-      return lapped_catch_up(reader);
-    if (!ringbus_word_is(view, word, position, RINGBUS_WORD_PAD))
-      return word == 0 ? -EAGAIN : -EBADMSG;
-    skipped += ringbus_word_bytes(view, word);
-    reader->at->position += ringbus_word_bytes(view, word);
+  uint64_t position = reader->at->position;
+  uint64_t word = racy_word(view, position);
+  struct ringbus_message found;
+  bool committed = ringbus_word_is(view, word, position, RINGBUS_WORD_COMMITTED);
+  *bytes = 0;
+  if (committed) {
+    *bytes = ringbus_word_decode(view, word & ~(uint64_t)RINGBUS_WORD_FLAG_TAG, position, &found);
+    if (*bytes && (word & RINGBUS_WORD_FLAG_TAG))
+      racy_copy(&found.tag, view->data + (position & view->mask) + *bytes - sizeof found.tag,
+                sizeof found.tag);
   }
-  return -EBADMSG;
+  if (passed(reader, position))
+    return -EOVERFLOW;
+  if (*bytes == 0)
+    return word == 0 ? -EAGAIN : -EBADMSG;
+  *message = found;
+  return 0;
 }
 
 int lapped_recv(const struct lapped_reader *reader, void *buffer, size_t size,
@@ -89,7 +82,7 @@ int lapped_recv(const struct lapped_reader *reader, void *buffer, size_t size,
   if (found.length <= size)
     racy_copy(buffer, found.data, found.length);
   if (passed(reader, found.position))
-    return lapped_catch_up(reader);
+    return -EOVERFLOW;
   if (message) {
     *message = found;
     message->data = buffer;
@@ -105,12 +98,11 @@ void walk_records(const struct ringbus_view *view, struct counted *at, uint64_t 
   uint64_t walked = 0;
   while (walked <= view->mask && distance(at->position, limit) > 0) {
     uint64_t word = racy_word(view, at->position);
-    bool committed = ringbus_word_is(view, word, at->position, RINGBUS_WORD_COMMITTED);
-    if (!committed && !ringbus_word_is(view, word, at->position, RINGBUS_WORD_PAD))
+    if (!ringbus_word_is(view, word, at->position, RINGBUS_WORD_COMMITTED))
       return;
     walked += ringbus_word_bytes(view, word);
     at->position += ringbus_word_bytes(view, word);
-    at->count += committed;
+    at->count++;
   }
 }
 

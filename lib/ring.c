@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 #define DEFAULT_PARTICIPANTS 63u
 #define DEFAULT_GROUPS 16u
 #define LONGEST_NAME 200u
+#define REMOVE_LOCK offsetof(struct ringbus_header, identity)
 #define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 
 #ifndef CIFS_SUPER_MAGIC
@@ -32,23 +34,24 @@
 /* ---------------------------------------------------------------- names */
 
 int ringbus_bus_directory(char *path, size_t size) {
-  const char *chosen = getenv("RINGBUS_DIR");
+  const char *chosen = secure_getenv("RINGBUS_DIR");
   int length;
   if (chosen && *chosen) {
     length = snprintf(path, size, "%s", chosen);
-    return length < 0 || (size_t)length >= size ? fail(-ENAMETOOLONG, "$RINGBUS_DIR is too long") : 0;
+    return length < 0 || (size_t)length >= size ? fail(-ENAMETOOLONG, "$RINGBUS_DIR is too long")
+                                                : 0;
   }
   length = snprintf(path, size, "/dev/shm/ringbus-%u", (unsigned)geteuid());
   if (length < 0 || (size_t)length >= size)
     return fail(-ENAMETOOLONG, NULL);
   if (mkdir(path, 0700) != 0 && errno != EEXIST)
-    return fail(-errno, "cannot make the bus directory %s", path);
+    return fail_system("cannot make the bus directory %s", path);
   struct stat status;
   if (lstat(path, &status) != 0)
-    return fail(-errno, "cannot stat the bus directory %s", path);
+    return fail_system("cannot stat the bus directory %s", path);
   if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 077) != 0)
-    return fail(-EPERM, "%s is not a private directory of this user: set RINGBUS_DIR to another one",
-                path);
+    return fail(-EPERM,
+                "%s is not a private directory of this user: set RINGBUS_DIR to another one", path);
   return 0;
 }
 
@@ -63,8 +66,10 @@ static int path_of(const char *name, char path[PATH_MAX]) {
     return 0;
   }
   if (name[0] == '.' || strlen(name) > LONGEST_NAME)
-    return fail(-EINVAL, "a ring's name has 1 to %u bytes and does not begin with '.'; for a file here "
-                         "write ./%s", LONGEST_NAME, name[0] == '.' ? name : "name");
+    return fail(-EINVAL,
+                "a ring's name has 1 to %u bytes and does not begin with '.'; for a file here "
+                "write ./%s",
+                LONGEST_NAME, name[0] == '.' ? name : "name");
   int result = ringbus_bus_directory(directory, sizeof directory);
   if (result != 0)
     return result;
@@ -79,16 +84,18 @@ static int check_filesystem(int fd, struct statfs *filesystem) {
     unsigned long magic;
     const char *name;
   } refused[] = {
-      {NFS_SUPER_MAGIC, "NFS"},          {FUSE_SUPER_MAGIC, "FUSE"}, {V9FS_MAGIC, "9p"},
+      {NFS_SUPER_MAGIC, "NFS"},           {FUSE_SUPER_MAGIC, "FUSE"}, {V9FS_MAGIC, "9p"},
       {OVERLAYFS_SUPER_MAGIC, "overlay"}, {CIFS_SUPER_MAGIC, "CIFS"}, {SMB2_SUPER_MAGIC, "SMB"},
       {CEPH_SUPER_MAGIC, "Ceph"},         {AFS_SUPER_MAGIC, "AFS"},
   };
   if (fstatfs(fd, filesystem) != 0)
-    return fail(-errno, "cannot tell the filesystem");
+    return fail_system("cannot tell the filesystem");
   for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
     if ((uint32_t)filesystem->f_type == (uint32_t)refused[i].magic)
-      return fail(-EOPNOTSUPP, "%s does not promise coherent shared mappings and locks: put the ring "
-                               "on /dev/shm, a tmpfs, or a local disk", refused[i].name);
+      return fail(-EOPNOTSUPP,
+                  "%s does not promise coherent shared mappings and locks: put the ring "
+                  "on /dev/shm, a tmpfs, or a local disk",
+                  refused[i].name);
   return 0;
 }
 
@@ -98,23 +105,31 @@ static bool owner_is_trusted(uid_t owner, const struct ringbus_open_options *opt
   return owner == geteuid() || owner == 0 || (options->allow_owner && owner == options->owner);
 }
 
-/* A ring object around an open file, which it takes over even if it fails. */
-static int adopt(int fd, const struct ringbus_open_options *options, bool retired_too,
+static void close_both(int fd, int fresh_fd) {
+  close(fd);
+  if (fresh_fd >= 0)
+    close(fresh_fd);
+}
+
+/* A ring object around an open file, which it takes over even if it fails. fresh_fd: a description for
+ * locks where there is no reopening, or -1. */
+static int adopt(int fd, int fresh_fd, const struct ringbus_open_options *options, bool retired_too,
                  ringbus_ring **out) {
   int result;
   ringbus_ring *ring = calloc(1, sizeof *ring);
   if (!ring) {
-    close(fd);
+    close_both(fd, fresh_fd);
     return fail(-ENOMEM, NULL);
   }
   ring->fd = fd;
-  ring->fresh_fd = -1;
+  ring->fresh_fd = fresh_fd;
+  ring->keeps_fresh_fd = fresh_fd >= 0;
   ring->read_only = options->read_only;
   result = check_file(fd, options->read_only, &ring->geometry);
   if (result == 0)
     result = map_ring(ring, options);
   if (result != 0) {
-    close(fd);
+    close_both(fd, fresh_fd);
     free(ring);
     return result;
   }
@@ -149,19 +164,18 @@ static int open_path(const char *path, const struct ringbus_open_options *option
   struct stat status;
   struct statfs filesystem;
   /* O_NONBLOCK: a FIFO planted under the name must not stop us. */
-  int fd = open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK |
-                          O_NOCTTY);
+  int fd = open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC |
+                          O_NONBLOCK | O_NOCTTY);
   if (fd < 0) {
-    int error = -errno;
-    return fail(error, error == -ENOENT   ? "there is no ring %s"
-                       : error == -ELOOP  ? "%s is a symbolic link, which is not followed"
-                       : error == -EISDIR ? "%s is a directory, not a ring"
-                       : error == -EACCES ? "no permission to open %s"
-                                          : "cannot open %s", path);
+    if (errno == ENOENT)
+      return fail(-ENOENT, "there is no ring %s", path);
+    if (errno == ELOOP)
+      return fail(-ELOOP, "%s is a symbolic link, which is not followed", path);
+    return fail_system("cannot open the ring %s", path);
   }
   int result = 0;
   if (fstat(fd, &status) != 0)
-    result = fail(-errno, "cannot stat %s", path);
+    result = fail_system("cannot stat %s", path);
   else if (!S_ISREG(status.st_mode))
     result = fail(-EPERM, "%s is not a regular file", path);
   else if (status.st_nlink == 0)
@@ -169,15 +183,17 @@ static int open_path(const char *path, const struct ringbus_open_options *option
   else if (status.st_nlink != 1)
     result = fail(-EPERM, "%s has %lu links; a ring has one", path, (unsigned long)status.st_nlink);
   else if (!owner_is_trusted(status.st_uid, options))
-    result = fail(-EPERM, "%s belongs to user %u, who is not trusted: name that user in the options "
-                          "if it should be", path, (unsigned)status.st_uid);
+    result = fail(-EPERM,
+                  "%s belongs to user %u, who is not trusted: name that user in the options "
+                  "if it should be",
+                  path, (unsigned)status.st_uid);
   else
     result = check_filesystem(fd, &filesystem);
   if (result != 0) {
     close(fd);
     return result;
   }
-  return adopt(fd, options, retired_too, out);
+  return adopt(fd, -1, options, retired_too, out);
 }
 
 static const struct ringbus_open_options open_defaults;
@@ -202,7 +218,7 @@ int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options, rin
   if (!options)
     options = &open_defaults;
   if (fstat(fd, &status) != 0)
-    return fail(-errno, "descriptor %d is not open", fd);
+    return fail_system("descriptor %d is not open", fd);
   if (!S_ISREG(status.st_mode))
     return fail(-EPERM, "descriptor %d is not a regular file", fd);
   int seals = fcntl(fd, F_GET_SEALS);
@@ -210,19 +226,26 @@ int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options, rin
       (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
     return fail(-EPERM, "the memfd is not sealed against shrinking and growing");
   if (!owner_is_trusted(status.st_uid, options))
-    return fail(-EPERM, "the ring belongs to user %u, who is not trusted: name that user in the "
-                        "options if it should be", (unsigned)status.st_uid);
+    return fail(-EPERM,
+                "the ring belongs to user %u, who is not trusted: name that user in the "
+                "options if it should be",
+                (unsigned)status.st_uid);
   int result = check_filesystem(fd, &filesystem);
   if (result != 0)
     return result;
+  if ((unsigned long)filesystem.f_type == HUGETLBFS_MAGIC && status.st_nlink == 0)
+    return fail(-EOPNOTSUPP,
+                "a memfd of huge pages cannot be protected against holes: use a file on "
+                "hugetlbfs");
   /* A description that came through a socket is shared with its sender, and so would be its locks. */
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   int own = options->fresh_description
                 ? fcntl(fd, F_DUPFD_CLOEXEC, 0)
                 : open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
   if (own < 0)
-    return fail(-errno, "cannot reopen the descriptor through %s; its sender may make a fresh "
-                        "description for this process and say so (fresh_description)", path);
+    return fail_system("cannot reopen the descriptor through %s; its sender may make a fresh "
+                       "description for this process and say so (fresh_description)",
+                       path);
   int fresh = -1;
   if (options->fresh_description && !options->read_only) {
     fresh = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -232,15 +255,7 @@ int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options, rin
       return fail(result, "cannot duplicate the descriptor");
     }
   }
-  result = adopt(own, options, false, ring);
-  if (result != 0) {
-    if (fresh >= 0)
-      close(fresh);
-    return result;
-  }
-  (*ring)->fresh_fd = fresh;
-  (*ring)->keeps_fresh_fd = fresh >= 0;
-  return 0;
+  return adopt(own, fresh, options, false, ring);
 }
 
 int ringbus_ring_fd(const ringbus_ring *ring, int *fd) {
@@ -248,6 +263,8 @@ int ringbus_ring_fd(const ringbus_ring *ring, int *fd) {
     return fail(-EINVAL, "no ring");
   if (ring->forked)
     return fail(-ECHILD, NULL);
+  if (ring->keeps_fresh_fd)
+    return fail(-EPERM, "this descriptor holds the participant's locks and must not be shared");
   *fd = ring->fd;
   return 0;
 }
@@ -276,10 +293,12 @@ static int plan(const struct ringbus_create_options *options, struct geometry *g
     return fail(-EINVAL, "the capacity must be a power of two from %llu to %llu bytes, not %llu",
                 (unsigned long long)least, (unsigned long long)RINGBUS_MAX_CAPACITY,
                 (unsigned long long)geometry->capacity);
-  if (participants >= RINGBUS_MAX_SLOTS)
-    return fail(-EINVAL, "at most %u participants, not %u", RINGBUS_MAX_SLOTS - 1, participants);
+  if (participants < 2 || participants >= RINGBUS_MAX_SLOTS)
+    return fail(-EINVAL, "from 2 to %u participants, not %u", RINGBUS_MAX_SLOTS - 1, participants);
   if (geometry->group_count > RINGBUS_MAX_GROUPS)
     return fail(-EINVAL, "at most %u groups, not %u", RINGBUS_MAX_GROUPS, geometry->group_count);
+  if (options->mode & ~(mode_t)0777)
+    return fail(-EINVAL, "the mode has permission bits only, 0777 at most, not 0%o", options->mode);
   if ((unsigned)options->no_group > RINGBUS_DROP || (unsigned)options->wake > RINGBUS_WAKE_NEVER)
     return fail(-EINVAL, "unknown no_group or wake");
   geometry->slot_count = participants + 1;
@@ -338,9 +357,15 @@ static int fill(int fd, const struct ringbus_create_options *options) {
   if (result != 0)
     return result;
   bool huge = (unsigned long)filesystem.f_type == HUGETLBFS_MAGIC;
-  if (huge && geometry.capacity % HUGE_PAGE_BYTES != 0)
-    return fail(-EINVAL, "on hugetlbfs the capacity must be a multiple of 2 MiB");
+  if (huge &&
+      (geometry.capacity % HUGE_PAGE_BYTES != 0 || (uint64_t)filesystem.f_bsize != HUGE_PAGE_BYTES))
+    return fail(-EINVAL,
+                "on hugetlbfs the pages must have 2 MiB, and the capacity be a multiple of it");
   layout_plan(&geometry, huge ? HUGE_PAGE_BYTES : RINGBUS_DATA_ALIGNMENT);
+  struct rlimit largest;
+  if (getrlimit(RLIMIT_FSIZE, &largest) == 0 && largest.rlim_cur < geometry.file_bytes)
+    return fail(-EFBIG, "the ring needs a file of %llu bytes, the limit is %llu (ulimit -f)",
+                (unsigned long long)geometry.file_bytes, (unsigned long long)largest.rlim_cur);
   do
     result = -posix_fallocate(fd, 0, (off_t)geometry.file_bytes);
   while (result == -EINTR);
@@ -349,9 +374,9 @@ static int fill(int fd, const struct ringbus_create_options *options) {
                 result == -ENOSPC ? "the filesystem is full, or too small for this ring"
                                   : "the filesystem refuses");
   if (options->set_group && fchown(fd, (uid_t)-1, options->group) != 0)
-    return fail(-errno, "cannot give the ring to group %u", (unsigned)options->group);
+    return fail_system("cannot give the ring to group %u", (unsigned)options->group);
   if (fchmod(fd, mode & 0777) != 0) /* the umask does not apply */
-    return fail(-errno, "cannot set the ring's mode");
+    return fail_system("cannot set the ring's mode");
   return write_header(fd, &geometry);
 }
 
@@ -383,31 +408,35 @@ int ringbus_ring_create(const char *name, const struct ringbus_create_options *o
   }
   int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0) {
-    int error = -errno;
     /* Old kernels know no O_TMPFILE and see an attempt to write to a directory. */
-    return error == -EOPNOTSUPP || error == -EISDIR
-               ? fail(-EOPNOTSUPP, "the filesystem of %s has no nameless files (O_TMPFILE): put the "
-                                   "ring on /dev/shm, a tmpfs, or a local disk", directory)
-               : fail(error, error == -ENOENT    ? "there is no directory %s"
-                             : error == -EACCES  ? "no permission to create a ring in %s"
-                             : error == -ENOTDIR ? "%s is not a directory"
-                                                 : "cannot create a ring in %s", directory);
+    return errno == EOPNOTSUPP || errno == EISDIR
+               ? fail(-EOPNOTSUPP,
+                      "the filesystem of %s has no nameless files (O_TMPFILE): put the "
+                      "ring on /dev/shm, a tmpfs, or a local disk",
+                      directory)
+               : fail_system("cannot create a ring in the directory %s", directory);
   }
   result = fill(fd, options);
   if (result != 0) {
     close(fd);
     return result;
   }
+  /* Mapped first: a ring that cannot be used here does not get the name. */
+  ringbus_ring *made;
+  result = adopt(fd, -1, &open_defaults, false, &made);
+  if (result != 0)
+    return result;
   snprintf(nameless, sizeof nameless, "/proc/self/fd/%d", fd);
   if (linkat(AT_FDCWD, nameless, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0) {
-    int error = -errno;
-    close(fd);
-    if (error == -EEXIST && options->open_existing)
-      return open_path(path, &open_defaults, false, ring);
-    return fail(error, error == -EEXIST ? "%s exists already" : "cannot give the ring its name %s",
-                path);
+    result = errno == EEXIST ? fail(-EEXIST, "%s exists already", path)
+                             : fail_system("cannot give the ring its name %s", path);
+    registry_drop_ring(made);
+    return result == -EEXIST && options->open_existing
+               ? open_path(path, &open_defaults, false, ring)
+               : result;
   }
-  return adopt(fd, &open_defaults, false, ring);
+  *ring = made;
+  return 0;
 }
 
 int ringbus_ring_create_anonymous(const struct ringbus_create_options *options,
@@ -420,15 +449,15 @@ int ringbus_ring_create_anonymous(const struct ringbus_create_options *options,
     return fail(-EINVAL, "a ring without a name cannot exist already");
   int fd = memfd_create("ringbus", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0)
-    return fail(-errno, "cannot make a memfd");
+    return fail_system("cannot make a memfd");
   int result = fill(fd, options);
   if (result == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    result = fail(-errno, "cannot seal the memfd");
+    result = fail_system("cannot seal the memfd");
   if (result != 0) {
     close(fd);
     return result;
   }
-  return adopt(fd, &open_defaults, false, ring);
+  return adopt(fd, -1, &open_defaults, false, ring);
 }
 
 /* ---------------------------------------------------------------- remove, list */
@@ -449,28 +478,46 @@ static uint32_t anybody(const ringbus_ring *ring) {
   return 0;
 }
 
+/* Retire and unlink, while nobody else removes this ring. The name is this ring's until it is
+ * unlinked: only its removers take it away, and creators do not replace. */
+static int retire_and_unlink(ringbus_ring *ring, const char *path) {
+  struct stat opened, named;
+  if (fstat(ring->fd, &opened) != 0)
+    return fail_system("cannot stat the ring");
+  retire(ring);
+  if (lstat(path, &named) != 0 || opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
+    return fail(-ENOENT, "somebody else has removed the ring meanwhile");
+  return unlink(path) == 0
+             ? 0
+             : fail_system("the ring is retired, but its name %s cannot be removed", path);
+}
+
 int ringbus_ring_remove(const char *name, bool force) {
   char path[PATH_MAX];
   ringbus_ring *ring;
-  struct stat opened, named;
+  struct visitor visitor;
   int result = path_of(name, path);
   if (result == 0)
     result = open_path(path, &open_defaults, true, &ring);
   if (result != 0)
     return result;
-  uint32_t slot = force ? 0 : anybody(ring);
-  if (slot != 0) {
-    char holder[160];
-    describe_slot(ring, slot, holder, sizeof holder);
-    result = fail(-EBUSY, "somebody is attached (%s); remove it by force to retire the ring under "
-                          "them", holder);
-  } else {
-    retire(ring);
-    /* The name may have been given to another ring meanwhile. */
-    if (fstat(ring->fd, &opened) == 0 && lstat(path, &named) == 0 &&
-        opened.st_dev == named.st_dev && opened.st_ino == named.st_ino && unlink(path) != 0)
-      result = fail(-errno, "the ring is retired, but its name %s cannot be removed", path);
+  result = visitor_enter(&visitor, ring);
+  if (result == 0 && (result = lock_byte(visitor.handle.lock_fd, REMOVE_LOCK)) != 0)
+    fail(result = -EBUSY, "somebody else is removing the ring");
+  /* Held until the name is gone: nobody attaches in between. */
+  if (result == 0 && !force && slots_lock(ring, visitor.handle.lock_fd) != 0) {
+    char holder[160] = "or keeps a read lock on a slot";
+    uint32_t slot = anybody(ring);
+    if (slot != 0)
+      describe_slot(ring, slot, holder, sizeof holder);
+    result = fail(-EBUSY,
+                  "somebody is attached (%s); remove it by force to retire the ring under "
+                  "them",
+                  holder);
   }
+  if (result == 0)
+    result = retire_and_unlink(ring, path);
+  visitor_leave(&visitor);
   registry_drop_ring(ring);
   return result;
 }
@@ -489,7 +536,7 @@ int ringbus_bus_list(const char *directory, int (*visit)(const char *name, void 
   }
   DIR *stream = opendir(directory);
   if (!stream)
-    return fail(-errno, "cannot read the directory %s", directory);
+    return fail_system("cannot read the directory %s", directory);
   for (struct dirent *entry; result == 0 && (entry = readdir(stream));) {
     uint64_t magic = 0;
     struct stat status;

@@ -46,6 +46,13 @@ bool publisher_needs_fence(const ringbus_ring *ring) {
          membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) != 0;
 }
 
+bool sleepers_poll(const ringbus_ring *ring) {
+  if (ring->geometry.wake != RINGBUS_WAKE_ASYMMETRIC)
+    return ring->geometry.wake == RINGBUS_WAKE_NONE;
+  int commands = membarrier(MEMBARRIER_CMD_QUERY);
+  return commands < 0 || !(commands & MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+}
+
 /* The sleeper's side of SLEEP. False: there is no way to be sure of being woken. */
 static bool sleeper_fence(const ringbus_ring *ring) {
   shared_fence();
@@ -126,7 +133,7 @@ int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t 
     if (!polls) {
       shared_store32(waiting->waiters, 1); /* SLEEP */
       polls = !sleeper_fence(ring);
-      result = waiting->look(waiting->context, false);
+      result = waiting->look(waiting->context, true);
       if (result != -EAGAIN)
         return result;
     }
@@ -138,10 +145,13 @@ int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t 
       most = left < most ? left : most;
     }
     struct timespec timeout = timespec_of(most);
-    long slept = polls ? nanosleep(&timeout, NULL)
-                       : futex(waiting->waiters, FUTEX_WAIT, 1, &timeout);
+    long slept =
+        polls ? nanosleep(&timeout, NULL) : futex(waiting->waiters, FUTEX_WAIT, 1, &timeout);
     if (slept != 0 && errno == EINTR)
       return -EINTR;
+    result = check_size(ring);
+    if (result != 0)
+      return result;
     result = waiting->look(waiting->context, true);
     if (result != -EAGAIN)
       return result;
@@ -157,6 +167,9 @@ int ringbus_ring_wait_for(ringbus_ring *ring, enum ringbus_role role, int64_t ti
     return fail(-ECHILD, NULL);
   int64_t started = timeout_ns > 0 ? monotonic_ns() : 0;
   for (;;) {
+    int result = check_size(ring);
+    if (result != 0)
+      return result;
     uint32_t presence = shared_load32(&ring->header->signals.presence);
     if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
       return fail(-ESTALE, NULL);

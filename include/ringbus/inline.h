@@ -34,12 +34,17 @@
  *             lapped reader, observer: copy, acquire fence, load floor
  *             a torn copy would be believed: if any byte of the copy came from an overwrite, the floor
  *             that announced it is seen. The word is tested in the same way before it is believed.
- *   JOIN      joiner: store cursor, gating, RMW groups, full fence, load floor
- *             producer: store floor, full fence, load groups, gating, cursors
+ *   JOIN      joiner: store gating JOINING, cursor, RMW groups, full fence, load floor,
+ *             move the cursor up to it if it has passed, store gating SETTLED
+ *             producer: store floor, full fence, load groups, gating, cursor, gating again
  *             (store buffering: at least one of the two sees the other.) If the joiner sees the new
  *             floor it moves up to it; if not, the producer sees the joiner's cursor and does not write
  *             past cursor + capacity. Without either fence both may miss, and the joiner's first
- *             messages are overwritten. Seeking back and resuming are joins.
+ *             messages are overwritten. Seeking back and resuming after not gating are joins.
+ *             A JOINING cursor may be any distance behind, and is waited for. A SETTLED one is never
+ *             outside the ring: if it is, the file is damaged. The two loads of gating (which counts
+ *             joins) tell that the cursor in between belongs to that state. A floor may stand above a
+ *             settled cursor (announced before its joiner was seen): the cursor holds all the same.
  *   SLEEP     sleeper: store waiters = 1, full fence or membarrier, look again, futex wait
  *             waker: publish (or release), fence unless membarrier stands in for it, load waiters
  *             both would miss: the sleeper sleeps beside a message.
@@ -85,25 +90,25 @@ struct ringbus_view {
   volatile unsigned *state; /* signals.state; in a forked child a private word that is never 0 */
   char *data;               /* the first of the two views */
   char *words;
-  uint64_t mask;            /* capacity - 1 */
+  uint64_t mask; /* capacity - 1 */
   uint64_t granules_mask;
   uint32_t capacity_shift;
-  uint32_t state_shift;     /* of the state field of a word */
+  uint32_t state_shift; /* of the state field of a word */
   uint32_t granule_shift;
   uint32_t word_shift;
-  uint32_t in_band;         /* bytes of a record taken by its word: 8 or 0 */
+  uint32_t in_band; /* bytes of a record taken by its word: 8 or 0 */
 };
 
 struct ringbus_producer_hot {
   struct ringbus_view view;
   uint64_t tail;
   uint64_t count;
-  uint64_t limit;      /* nothing at or after this position may be written: floor + capacity */
+  uint64_t limit; /* nothing at or after this position may be written: floor + capacity */
   uint64_t max_length;
-  uint64_t claimed;    /* length of the open claim + 1; 0 none */
-  uint32_t tag;        /* of the open claim */
-  uint32_t fence;      /* 1: the publisher fences itself (SLEEP) */
-  uint32_t stripe_shift; /* log2(capacity) - 4: a record boundary is noted once in a stripe */
+  uint64_t claimed;           /* length of the open claim + 1; 0 none */
+  uint32_t tag;               /* of the open claim */
+  uint32_t fence;             /* 1: the publisher fences itself (SLEEP) */
+  uint32_t stripe_shift;      /* log2(capacity) - 4: a record boundary is noted once in a stripe */
   volatile AO_t *shared_tail; /* position, count[2] */
   volatile unsigned *data_waiters;
 };
@@ -115,8 +120,8 @@ struct ringbus_consumer_hot {
   uint64_t released; /* the cursor as last stored */
   uint32_t lossy;    /* 1: may be lapped, every read is checked against the floor */
   uint32_t fence;
-  uint32_t hand_back; /* enum ringbus_hand_back, resolved */
-  volatile AO_t *cursor;      /* position, count[2] */
+  uint32_t hand_back;    /* enum ringbus_hand_back, resolved */
+  volatile AO_t *cursor; /* position, count[2] */
   volatile AO_t *floor;
   volatile unsigned *room_waiters;
 };
@@ -130,6 +135,9 @@ RINGBUS_API int ringbus_slow_state(volatile unsigned *state);
 RINGBUS_API void ringbus_slow_wake(volatile unsigned *waiters);
 RINGBUS_API void ringbus_slow_mark(ringbus_producer *producer);
 RINGBUS_API int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *message);
+RINGBUS_API int ringbus_slow_borrow_batch(ringbus_consumer *consumer,
+                                          struct ringbus_message *messages, size_t max,
+                                          size_t *count);
 RINGBUS_API int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                                   struct ringbus_message *message);
 
@@ -165,13 +173,13 @@ static inline uint64_t ringbus_word_decode(const struct ringbus_view *view, uint
   uint64_t overhead = unused + view->in_band;
   if (RINGBUS_UNLIKELY(overhead > bytes || bytes - overhead > RINGBUS_MAX_LENGTH))
     return 0;
+  if (RINGBUS_UNLIKELY((word & RINGBUS_WORD_FLAG_TAG) && unused < sizeof message->tag))
+    return 0;
   message->data = record + view->in_band;
   message->length = (uint32_t)(bytes - overhead);
   message->position = position;
   message->tag = 0;
   if (RINGBUS_UNLIKELY(word & RINGBUS_WORD_FLAG_TAG)) {
-    if (RINGBUS_UNLIKELY(unused < sizeof message->tag))
-      return 0;
     memcpy(&message->tag, record + bytes - sizeof message->tag, sizeof message->tag);
   }
   return bytes;
@@ -182,8 +190,8 @@ static inline uint64_t ringbus_word_decode(const struct ringbus_view *view, uint
 static inline void ringbus_counted_store(volatile AO_t *counted, uint64_t position,
                                          uint64_t count) {
   uint64_t bank = ~AO_load(counted) & 1;
-  AO_store_release(counted + 1 + bank, count);     /* BANK */
-  AO_store_release(counted, position | bank);      /* BANK, TAIL, RELEASE */
+  AO_store_release(counted + 1 + bank, count); /* BANK */
+  AO_store_release(counted, position | bank);  /* BANK, TAIL, RELEASE */
 }
 
 /* ---------------------------------------------------------------- producer */
@@ -231,8 +239,8 @@ static inline void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t by
 static inline void ringbus_publish(struct ringbus_producer_hot *hot, size_t length, uint32_t tag,
                                    uint64_t bytes) {
   uint64_t word = ringbus_record_seal(&hot->view, hot->tail, length, tag, bytes);
-  AO_store(ringbus_word_at(&hot->view, hot->tail + bytes), 0);         /* CLEAR */
-  AO_store_release(ringbus_word_at(&hot->view, hot->tail), word);      /* PUBLISH */
+  AO_store(ringbus_word_at(&hot->view, hot->tail + bytes), 0);    /* CLEAR */
+  AO_store_release(ringbus_word_at(&hot->view, hot->tail), word); /* PUBLISH */
   ringbus_advance(hot, bytes);
 }
 
@@ -240,8 +248,8 @@ static inline void ringbus_publish(struct ringbus_producer_hot *hot, size_t leng
 static inline void ringbus_announce(struct ringbus_producer_hot *hot) {
   ringbus_counted_store(hot->shared_tail, hot->tail, hot->count); /* TAIL */
   if (RINGBUS_UNLIKELY(hot->fence))
-    AO_nop_full();                                                /* SLEEP */
-  if (RINGBUS_UNLIKELY(AO_int_load(hot->data_waiters) != 0))      /* SLEEP */
+    AO_nop_full();                                           /* SLEEP */
+  if (RINGBUS_UNLIKELY(AO_int_load(hot->data_waiters) != 0)) /* SLEEP */
     ringbus_slow_wake(hot->data_waiters);
 }
 
@@ -249,6 +257,7 @@ RINGBUS_HOT int ringbus_producer_claim(ringbus_producer *producer, size_t length
                                        void **data) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
   int result = ringbus_reserve(producer, length, ringbus_record_bytes(length, tag));
+  hot->claimed = 0;
   if (RINGBUS_UNLIKELY(result != 0))
     return result;
   hot->claimed = length + 1;
@@ -272,6 +281,8 @@ RINGBUS_HOT int ringbus_producer_commit(ringbus_producer *producer, size_t lengt
 RINGBUS_HOT int ringbus_producer_abort(ringbus_producer *producer) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
   uint64_t claimed = hot->claimed;
+  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) & RINGBUS_STATE_FORKED) != 0)) /* STATE */
+    return ringbus_slow_state(hot->view.state);
   hot->claimed = 0;
   return claimed ? 0 : -EINVAL;
 }
@@ -336,14 +347,16 @@ static inline int ringbus_send_all_at_once(ringbus_producer *producer, const str
   return 0;
 }
 
-RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer, const struct iovec *messages,
-                                            size_t count, uint32_t tag, bool all_at_once,
-                                            size_t *sent) {
+RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
+                                            const struct iovec *messages, size_t count,
+                                            uint32_t tag, bool all_at_once, size_t *sent) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
   size_t done = 0;
   int result = 0;
   hot->claimed = 0;
-  if (all_at_once) {
+  if (RINGBUS_UNLIKELY(AO_int_load(hot->view.state) != 0)) { /* STATE */
+    result = ringbus_slow_state(hot->view.state);
+  } else if (all_at_once) {
     result = ringbus_send_all_at_once(producer, messages, count, tag);
     done = result == 0 ? count : 0;
   } else {
@@ -369,10 +382,13 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer, const st
  * holds, gets a store that changes nothing, into its last 8 bytes. The line is then dirty in this
  * core's cache and the producer takes it over in one go, instead of invalidating a shared copy.
  * The store may be plain because nobody can overwrite the bytes before this consumer's release, and
- * what other groups read there stays the same; ThreadSanitizer cannot know that. */
+ * what other groups read there stays the same; ThreadSanitizer cannot know that. More than a lap can
+ * only be behind this consumer if a hostile peer wrote the words, and is no work to do for it. */
 __attribute__((no_sanitize("thread"))) static inline void
 ringbus_hand_back(const struct ringbus_consumer_hot *hot) {
   uint64_t end = (hot->released | 63) + 1;
+  if (RINGBUS_UNLIKELY(hot->position - hot->released > hot->view.mask))
+    return;
   if (hot->hand_back == RINGBUS_HAND_BACK_STORE) {
     for (; (int64_t)(hot->position - end) >= 0; end += 64) {
       volatile uint64_t *last =
@@ -395,8 +411,8 @@ RINGBUS_HOT int ringbus_consumer_release(ringbus_consumer *consumer) {
   ringbus_counted_store(hot->cursor, hot->position, hot->count); /* RELEASE */
   hot->released = hot->position;
   if (RINGBUS_UNLIKELY(hot->fence))
-    AO_nop_full();                                               /* SLEEP */
-  if (RINGBUS_UNLIKELY(AO_int_load(hot->room_waiters) != 0))     /* SLEEP */
+    AO_nop_full();                                           /* SLEEP */
+  if (RINGBUS_UNLIKELY(AO_int_load(hot->room_waiters) != 0)) /* SLEEP */
     ringbus_slow_wake(hot->room_waiters);
   return 0;
 }
@@ -423,8 +439,11 @@ RINGBUS_HOT int ringbus_consumer_borrow(ringbus_consumer *consumer,
 RINGBUS_HOT int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
                                               struct ringbus_message *messages, size_t max,
                                               size_t *count) {
+  struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
   size_t got = 0;
   int result = 0;
+  if (RINGBUS_UNLIKELY(hot->lossy))
+    return ringbus_slow_borrow_batch(consumer, messages, max, count);
   while (got < max && (result = ringbus_consumer_borrow(consumer, &messages[got])) == 0)
     got++;
   *count = got;

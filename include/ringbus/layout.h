@@ -49,9 +49,9 @@
 #define RINGBUS_MAGIC UINT64_C(0x005355424e474952)
 #define RINGBUS_MAGIC_SWAPPED UINT64_C(0x5249474e42555300)
 
-#define RINGBUS_LINE 128u              /* two cache lines: adjacent-line prefetch takes both */
-#define RINGBUS_DATA_ALIGNMENT 65536u  /* of data_offset; 2 MiB on hugetlbfs */
-#define RINGBUS_MIN_CAPACITY 4096u     /* and at least one page */
+#define RINGBUS_LINE 128u             /* two cache lines: adjacent-line prefetch takes both */
+#define RINGBUS_DATA_ALIGNMENT 65536u /* of data_offset; 2 MiB on hugetlbfs */
+#define RINGBUS_MIN_CAPACITY 4096u    /* and at least one page */
 #define RINGBUS_MAX_CAPACITY (UINT64_C(1) << 40)
 #define RINGBUS_MAX_LENGTH 0x7fffffffu /* of a message; also at most capacity - 16 */
 #define RINGBUS_MAX_SLOTS 1024u        /* the owner field of a claim word has 10 bits */
@@ -87,6 +87,11 @@
 #define RINGBUS_GROUP_GATE 1u
 #define RINGBUS_GROUP_GATE_WHILE_ATTACHED 2u
 #define RINGBUS_GROUP_LAPPED 3u
+/* group.gating, low two bits; the rest counts joins, so that no two of them look alike */
+#define RINGBUS_GATING_MASK 3u
+#define RINGBUS_GATING_NONE 0u
+#define RINGBUS_GATING_JOINING 1u /* the cursor may still move up to the floor */
+#define RINGBUS_GATING_SETTLED 2u /* nothing at or after the cursor has been overwritten */
 /* group.flags */
 #define RINGBUS_GROUP_DURABLE 1u
 
@@ -111,7 +116,8 @@
 #define RINGBUS_WORD_GRANULES_SHIFT 10u
 #define RINGBUS_WORD_UNUSED_SHIFT 3u
 #define RINGBUS_WORD_UNUSED_MASK 127u
-#define RINGBUS_WORD_FLAG_TAG 1u /* the last 4 bytes of the record are the user's tag, else it is 0 */
+#define RINGBUS_WORD_FLAG_TAG                                                                      \
+  1u /* the last 4 bytes of the record are the user's tag, else it is 0 */
 #define RINGBUS_WORD_OWNER_MASK 1023u
 
 /* | offset | size | field             | written by              | read by          | pair    |
@@ -189,7 +195,9 @@ struct ringbus_counted_line {
 /* |   1024 |    8 | groups     | attach, remove, reaper (RMW, holding the table lock) | producer, attach | JOIN |
  * |   1032 |    8 | generation | reserved (many producers)                    | -                | -    |
  * groups: bit g set = group g exists. One bit, so that a group comes into being, cursor and all, in
- * one instant. The byte at offset 1024 is also the table lock (OFD lock; held while groups change). */
+ * one instant.
+ * OFD lock bytes: a slot's first byte, its holder; 1024, while groups change; 1280, while flushing;
+ * 0, while the ring is removed; all slots, while nobody may attach (removal, recovery). */
 struct ringbus_join {
   uint64_t groups;
   uint64_t generation;
@@ -208,13 +216,13 @@ struct ringbus_counters {
 
 /* |   1280 |   64 | flush      | ringbus_ring_flush             | recovery after a reboot   | -        | */
 struct ringbus_flushed {
-  uint64_t tail;  /* content of [floor, tail) had reached the disk ... */
+  uint64_t tail; /* content of [floor, tail) had reached the disk ... */
   uint64_t tail_count;
   uint64_t floor;
   uint64_t floor_count;
-  uint64_t content; /* ... and hashed to this (64-bit FNV-1a over 8-byte words) */
+  uint64_t content;    /* ... and hashed to this (64-bit FNV-1a over 8-byte words) */
   uint64_t flushed_ns; /* 0: never flushed */
-  uint64_t check;   /* 64-bit FNV-1a over the six words above */
+  uint64_t check;      /* 64-bit FNV-1a over the six words above */
   uint8_t reserved[72];
 };
 
@@ -267,7 +275,7 @@ struct ringbus_group {
   uint64_t count[2];
   uint64_t member;  /* generation << 16 | slot; 0 none */
   uint64_t max_lag; /* bytes; a cursor further behind no longer gates; 0: no limit */
-  uint64_t gating;  /* 1: the producer must not overwrite what the cursor has not passed */
+  uint64_t gating;  /* joins << 2 | NONE, JOINING or SETTLED */
   uint64_t reserved1[10];
 };
 

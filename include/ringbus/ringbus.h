@@ -78,7 +78,8 @@ RINGBUS_API const char *ringbus_version(void);
 RINGBUS_API const char *ringbus_strerror(int error);
 
 /* ringbus_error_detail: what exactly went wrong in this thread's last failed slow call and what to do
- * about it, in one line; "" if nothing. Valid until this thread's next slow call. */
+ * about it, in one line; "" if nothing. After a successful ringbus_ring_open it may say what a reboot
+ * has cost. Set by calls that create, open, remove, list, attach or describe; valid until the next. */
 RINGBUS_API const char *ringbus_error_detail(void);
 
 /* ------------------------------------------------------------------ rings: create, open, remove */
@@ -88,8 +89,9 @@ RINGBUS_API const char *ringbus_error_detail(void);
  * needed). Names: 1 to 200 bytes, no '/', not beginning with '.'. */
 
 enum ringbus_no_group { /* what a ring does with messages while it has no group */
-  RINGBUS_HOLD = 0,     /* keep them: it fills up, then -EAGAIN; the first group begins at the oldest */
-  RINGBUS_DROP = 1      /* give up the oldest for new ones */
+                        RINGBUS_HOLD =
+                            0, /* keep them: it fills up, then -EAGAIN; the first group begins at the oldest */
+                        RINGBUS_DROP = 1 /* give up the oldest for new ones */
 };
 
 enum ringbus_wake {
@@ -99,26 +101,30 @@ enum ringbus_wake {
 };
 
 struct ringbus_create_options {
-  uint64_t capacity;             /* bytes of data: a power of two, 4 KiB (one page) to 1 TiB; 0: 1 MiB */
-  uint32_t max_participants;     /* attached at the same time, 1 to 1023; 0: 63 */
-  uint32_t max_groups;           /* 1 to 64; 0: 16 */
+  uint64_t capacity; /* bytes of data: a power of two, 4 KiB (one page) to 1 TiB; 0: 1 MiB */
+  uint32_t
+      max_participants; /* attached at the same time, one of them the producer: 2 to 1023; 0: 63 */
+  uint32_t max_groups;  /* 1 to 64; 0: 16 */
   enum ringbus_no_group no_group;
   enum ringbus_wake wake;
-  mode_t mode;                   /* permissions of the file, whatever the umask; 0: 0600 */
-  bool set_group;                /* give the file to this group (with a mode that lets it in) */
+  mode_t mode;    /* permissions of the file (0777 at most), whatever the umask; 0: 0600.
+                                    Who may read it can see all, and can keep others from attaching by
+                                    read locks; who may write it can stop it and forge messages */
+  bool set_group; /* give the file to this group (with a mode that lets it in) */
   gid_t group;
-  bool open_existing;            /* a ring that is already there is opened instead of -EEXIST */
+  bool open_existing; /* a ring that is already there is opened instead of -EEXIST */
 };
 
 struct ringbus_open_options {
-  bool read_only;                /* for observers and tools: nothing in the file can be changed */
-  bool lock_memory;              /* mlock(2) the mapping */
-  bool prefault;                 /* touch every page now, not during the first lap */
-  bool huge_pages;               /* advise transparent huge pages for the data */
-  bool allow_owner;              /* besides this user and root, accept this owner of the file */
+  bool read_only;   /* for observers and tools: nothing in the file can be changed */
+  bool lock_memory; /* mlock(2) the mapping */
+  bool prefault;    /* touch every page now, not during the first lap */
+  bool huge_pages;  /* advise transparent huge pages for the data */
+  bool allow_owner; /* besides this user and root, accept this owner of the file */
   uid_t owner;
-  bool fresh_description;        /* open_fd: nobody else holds this open file description, so it may
-                                    be used for locks where reopening is impossible; one handle only */
+  bool fresh_description; /* open_fd: nobody else has or will have this open file description
+                                    (close the descriptor at once), so it may be used for locks where
+                                    reopening is impossible; one attached handle at a time */
 };
 
 /* ringbus_ring_create: make a new ring and open it. The file gets its name only when it is whole, and
@@ -147,8 +153,8 @@ RINGBUS_API int ringbus_ring_open(const char *name, const struct ringbus_open_op
 RINGBUS_API int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options,
                                      ringbus_ring **ring);
 
-/* ringbus_ring_fd: the ring's own descriptor, to pass on or to fstat; do not close it. -ECHILD in a
- * forked child. */
+/* ringbus_ring_fd: the ring's own descriptor, to pass on or to fstat; do not close it. Returns 0,
+ * -ECHILD (in a forked child), -EPERM (opened with fresh_description: it must not be shared). */
 RINGBUS_API int ringbus_ring_fd(const ringbus_ring *ring, int *fd);
 
 /* ringbus_ring_close: drop this reference. The mapping goes when the last attached handle has gone. */
@@ -170,29 +176,31 @@ RINGBUS_API int ringbus_bus_directory(char *path, size_t size);
 
 /* ringbus_bus_list: call visit for each ring in a directory (NULL: the bus directory), in no order;
  * a non-zero answer ends the walk and is returned. Files that are not rings are passed over. */
-RINGBUS_API int ringbus_bus_list(const char *directory, int (*visit)(const char *name, void *context),
-                                 void *context);
+RINGBUS_API int ringbus_bus_list(const char *directory,
+                                 int (*visit)(const char *name, void *context), void *context);
 
 /* ------------------------------------------------------------------ what there is to see */
 
 struct ringbus_ring_info {
   uint64_t capacity;
-  uint64_t max_message;       /* bytes: the longest message without a tag */
+  uint64_t max_message; /* bytes: the longest message without a tag */
   uint64_t file_bytes;
-  uint64_t oldest, tail;      /* positions: everything in between is still in the ring */
+  uint64_t oldest, tail;             /* positions: everything in between is still in the ring */
   uint64_t oldest_count, tail_count; /* messages ever published before them */
   uint64_t epoch;
   uint64_t created_ns;
   uint64_t full_events, max_lag, broken_cursors, dropped; /* counters for people, see layout.h */
   uint32_t layout_version;
   uint32_t max_participants, max_groups;
-  uint32_t participants;      /* alive now */
-  uint32_t groups;            /* existing now */
+  uint32_t participants; /* alive now */
+  uint32_t groups;       /* existing now */
   enum ringbus_no_group no_group;
   enum ringbus_wake wake;
   bool closed, retired, read_only;
+  bool sleepers_poll; /* nobody can be woken (wake never, or no membarrier for this process):
+                                 waiting in this process is polling, every millisecond */
   uint8_t ring_id[16];
-  char library_version[32];   /* of the creator */
+  char library_version[32]; /* of the creator */
 };
 
 enum ringbus_role { RINGBUS_PRODUCER = 1, RINGBUS_CONSUMER = 2 };
@@ -200,27 +208,28 @@ enum ringbus_role { RINGBUS_PRODUCER = 1, RINGBUS_CONSUMER = 2 };
 struct ringbus_participant {
   uint32_t slot;
   enum ringbus_role role;
-  bool alive;                 /* the kernel's answer, not a guess */
-  uint32_t pid;               /* in its own PID namespace; for people only */
-  bool pid_is_local;          /* that namespace is the caller's */
-  uint64_t attached_ns;       /* CLOCK_REALTIME */
+  bool alive;           /* the kernel's answer, not a guess */
+  uint32_t pid;         /* in its own PID namespace; for people only */
+  bool pid_is_local;    /* that namespace is the caller's */
+  uint64_t attached_ns; /* CLOCK_REALTIME */
   char name[64];
-  char group[64];             /* consumer: its group's name */
+  char group[64]; /* consumer: its group's name */
 };
 
 enum ringbus_policy {
-  RINGBUS_GATE = 0,               /* always waited for, even while nobody is attached */
-  RINGBUS_GATE_WHILE_ATTACHED = 1,/* waited for while its consumer lives; else lapped, losses counted */
-  RINGBUS_LAPPED = 2              /* never waited for */
+  RINGBUS_GATE = 0, /* always waited for, even while nobody is attached */
+  RINGBUS_GATE_WHILE_ATTACHED =
+      1,             /* waited for while its consumer lives; else lapped, losses counted */
+  RINGBUS_LAPPED = 2 /* never waited for */
 };
 
 struct ringbus_group_info {
   char name[64];
   enum ringbus_policy policy;
   bool durable;
-  bool gating;                /* it holds the producer back now */
-  bool attached;              /* its consumer is alive */
-  uint32_t slot;              /* of its consumer, 0 none */
+  bool gating;   /* it holds the producer back now */
+  bool attached; /* its consumer is alive */
+  uint32_t slot; /* of its consumer, 0 none */
   uint64_t max_lag;
   uint64_t cursor, cursor_count;
   uint64_t lag_bytes, lag_messages; /* behind the tail */
@@ -246,29 +255,32 @@ RINGBUS_API int ringbus_ring_remove_group(ringbus_ring *ring, const char *group)
 
 /* ringbus_ring_wait_for: wait until at least one producer or consumer is attached and alive.
  * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD. */
-RINGBUS_API int ringbus_ring_wait_for(ringbus_ring *ring, enum ringbus_role role, int64_t timeout_ns);
+RINGBUS_API int ringbus_ring_wait_for(ringbus_ring *ring, enum ringbus_role role,
+                                      int64_t timeout_ns);
 
 /* ------------------------------------------------------------------ messages */
 
 struct ringbus_message {
-  const void *data;           /* in the ring (borrow) or the caller's buffer (recv); NULL if size only */
+  const void *data; /* in the ring (borrow) or the caller's buffer (recv); NULL if size only */
   uint32_t length;
-  uint32_t tag;               /* the user's; 0 if none was given */
-  uint64_t position;          /* unique for ever in this ring */
+  uint32_t tag;      /* the user's; 0 if none was given */
+  uint64_t position; /* unique as long as the ring lives; on a disk, with ring_info.epoch, which a
+                                 reboot raises: what was published after the last flush is forgotten
+                                 then, and its positions may be used again */
 };
 
-enum ringbus_wait { /* how a wait call waits */
-  RINGBUS_WAIT_ADAPTIVE = 0, /* spin some microseconds, then sleep */
-  RINGBUS_WAIT_SPIN = 1,     /* never sleep; lowest latency, takes a core */
-  RINGBUS_WAIT_BLOCK = 2     /* sleep at once */
+enum ringbus_wait {                            /* how a wait call waits */
+                    RINGBUS_WAIT_ADAPTIVE = 0, /* spin some microseconds, then sleep */
+                    RINGBUS_WAIT_SPIN = 1,     /* never sleep; lowest latency, takes a core */
+                    RINGBUS_WAIT_BLOCK = 2     /* sleep at once */
 };
 
 /* ------------------------------------------------------------------ producer */
 
 struct ringbus_producer_options {
-  const char *name;           /* shown to people; NULL: the program's name */
+  const char *name; /* shown to people; NULL: the program's name */
   enum ringbus_wait wait;
-  int64_t look_ns;            /* a sleep is cut into looks of at most this; 0: 50 ms */
+  int64_t look_ns; /* a sleep is cut into looks of at most this; 0: 50 ms */
 };
 
 /* ringbus_producer_attach: become the producer of this ring. The claim of a dead predecessor is given
@@ -304,9 +316,9 @@ RINGBUS_API int ringbus_producer_send(ringbus_producer *producer, const void *da
  * see a prefix in order at any time; all_at_once makes them visible in one instant, or none if they do
  * not fit together. *sent (may be NULL) is always written: how many were sent.
  * Returns 0 (all sent), or why the next one was not: as claim. */
-RINGBUS_API int ringbus_producer_send_batch(ringbus_producer *producer, const struct iovec *messages,
-                                            size_t count, uint32_t tag, bool all_at_once,
-                                            size_t *sent);
+RINGBUS_API int ringbus_producer_send_batch(ringbus_producer *producer,
+                                            const struct iovec *messages, size_t count,
+                                            uint32_t tag, bool all_at_once, size_t *sent);
 
 /* ringbus_producer_tell: the position of the next message, and how many were ever published before
  * it. Either may be NULL. Returns 0, -ECHILD. */
@@ -334,17 +346,19 @@ RINGBUS_API int ringbus_producer_detach(ringbus_producer *producer);
 /* ------------------------------------------------------------------ consumer */
 
 enum ringbus_start { /* where a reader begins */
-  RINGBUS_RESUME = 0,  /* consumer: where its group stands; a new group, an observer: at the oldest */
-  RINGBUS_OLDEST = 1,  /* the oldest message still in the ring */
-  RINGBUS_NEWEST = 2,  /* behind the newest: only what is published from now on */
-  RINGBUS_POSITION = 3 /* at a given position, which must be a message still in the ring, or the tail */
+                     RINGBUS_RESUME =
+                         0, /* consumer: where its group stands; a new group, an observer: at the oldest */
+                     RINGBUS_OLDEST = 1, /* the oldest message still in the ring */
+                     RINGBUS_NEWEST = 2, /* behind the newest: only what is published from now on */
+                     RINGBUS_POSITION =
+                         3 /* at a given position, which must be a message still in the ring, or the tail */
 };
 
 enum ringbus_hand_back { /* how a consumer gives the lines it has read back to the producer's core */
-  RINGBUS_HAND_BACK_DEFAULT = 0,
-  RINGBUS_HAND_BACK_NEVER = 1,
-  RINGBUS_HAND_BACK_STORE = 2, /* one same-value store into each line read */
-  RINGBUS_HAND_BACK_LOCKED = 3 /* "lock or 0" into each line read */
+                         RINGBUS_HAND_BACK_DEFAULT = 0,
+                         RINGBUS_HAND_BACK_NEVER = 1,
+                         RINGBUS_HAND_BACK_STORE = 2, /* one same-value store into each line read */
+                         RINGBUS_HAND_BACK_LOCKED = 3 /* "lock or 0" into each line read */
 };
 
 struct ringbus_consumer_options {
@@ -352,14 +366,14 @@ struct ringbus_consumer_options {
   const char *group;          /* a named group keeps its cursor when its consumer leaves or dies
                                  (durable); NULL: a group of its own that ends with this consumer */
   enum ringbus_policy policy; /* of a new group; an existing one keeps its own */
-  uint64_t max_lag;           /* of a new group, bytes: further behind it is lapped instead of waited
-                                 for; 0: no limit */
-  enum ringbus_start start;   /* RINGBUS_RESUME, or move the group's cursor there first */
-  uint64_t position;          /* for RINGBUS_POSITION */
-  bool end_without_producer;  /* no living producer and nothing left to read: -EPIPE instead of
-                                 waiting for the next one (a ring that never had one is waited for) */
+  uint64_t max_lag; /* of a new group, bytes: if a claim would put it further behind than this
+                                 it is lapped instead of waited for; 0: no limit */
+  enum ringbus_start start;  /* RINGBUS_RESUME, or move the group's cursor there first */
+  uint64_t position;         /* for RINGBUS_POSITION */
+  bool end_without_producer; /* no living producer and nothing left to read: wait answers -EPIPE
+                                 instead of waiting for the next one (the first one is waited for) */
   enum ringbus_wait wait;
-  int64_t look_ns;            /* a sleep is cut into looks of at most this; 0: 50 ms */
+  int64_t look_ns; /* a sleep is cut into looks of at most this; 0: 50 ms */
   enum ringbus_hand_back hand_back;
 };
 
@@ -379,7 +393,8 @@ RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
  * ringbus_consumer_still_valid after use, before acting on them.
  * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -ESTALE, -EBADMSG,
  * -ECHILD. */
-RINGBUS_API int ringbus_consumer_borrow(ringbus_consumer *consumer, struct ringbus_message *message);
+RINGBUS_API int ringbus_consumer_borrow(ringbus_consumer *consumer,
+                                        struct ringbus_message *message);
 
 /* ringbus_consumer_borrow_batch: hot. As many of the next messages as are there, up to max (1 or more).
  * *count is always written. Returns 0 if *count > 0, else as borrow. */
@@ -414,8 +429,8 @@ RINGBUS_API int ringbus_consumer_tell(const ringbus_consumer *consumer, uint64_t
 
 /* ringbus_consumer_seek: go to RINGBUS_OLDEST, RINGBUS_NEWEST or RINGBUS_POSITION; whatever was borrowed is
  * released. Going back is possible as long as the messages are in the ring.
- * Returns 0, -EINVAL (not the position of a message in the ring, nor the tail), -EOVERFLOW (it was
- * there, but has just been overwritten: now at the oldest), -ESTALE, -ECHILD. */
+ * Returns 0, -EINVAL (not the position of a message in the ring, nor the tail; nothing has changed),
+ * -EOVERFLOW (it was there, but has just been overwritten: now at the oldest), -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_consumer_seek(ringbus_consumer *consumer, enum ringbus_start start,
                                       uint64_t position);
 
@@ -431,7 +446,7 @@ RINGBUS_API int ringbus_consumer_detach(ringbus_consumer *consumer);
 /* ------------------------------------------------------------------ observer */
 
 struct ringbus_observer_options {
-  enum ringbus_start start;   /* RINGBUS_RESUME means RINGBUS_OLDEST here */
+  enum ringbus_start start; /* RINGBUS_RESUME means RINGBUS_OLDEST here */
   uint64_t position;
 };
 
