@@ -57,22 +57,18 @@ int ringbus_ring_flush(ringbus_ring *ring) {
     return fail(-ECHILD, NULL);
   if (ring->read_only)
     return fail(-EPERM, "the ring is open read-only");
-  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
-    return fail(-ESTALE, NULL);
   struct visitor visitor;
-  int result = visitor_enter(&visitor, ring);
+  int result = check_size(ring);
+  if (result != 0)
+    return result;
+  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
+    return fail(-ESTALE, "the ring was retired: open its successor");
+  result = visitor_enter(&visitor, ring);
+  /* One flush at a time. Not under the table lock: a disk may take seconds. */
+  if (result == 0)
+    result = lock_patiently(visitor.handle.lock_fd, FLUSH_LOCK, 60, "flush record");
   if (result != 0)
     goto leave;
-  /* One flush at a time. Not the table lock: a disk may take seconds. */
-  result = check_size(ring);
-  if (result != 0)
-    goto leave;
-  while ((result = lock_byte(visitor.handle.lock_fd, FLUSH_LOCK)) == -EAGAIN || result == -EACCES)
-    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-  if (result != 0) {
-    fail(result, "cannot lock the ring's flush record");
-    goto leave;
-  }
   struct counted floor, tail;
   struct ringbus_flushed flushed;
   if (!counted_load(&ring->header->floor.position, &floor) ||

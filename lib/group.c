@@ -258,12 +258,12 @@ int ringbus_ring_remove_group(ringbus_ring *ring, const char *name) {
     return fail(-ECHILD, NULL);
   if (ring->read_only)
     return fail(-EPERM, "the ring is open read-only");
-  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
-    return fail(-ESTALE, NULL);
   struct visitor visitor;
   int result = check_size(ring);
   if (result != 0)
     return result;
+  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
+    return fail(-ESTALE, "the ring was retired: open its successor");
   result = visitor_enter(&visitor, ring);
   if (result == 0)
     result = table_lock(visitor.handle.lock_fd);
@@ -293,11 +293,14 @@ int ringbus_ring_group(const ringbus_ring *ring, uint32_t index, struct ringbus_
     return fail(-ECHILD, NULL);
   if (index >= ring->geometry.group_count)
     return fail(-EINVAL, "this ring has groups 0 to %u", ring->geometry.group_count - 1);
+  int result = check_size(ring);
+  if (result != 0)
+    return result;
   if (!group_exists(ring, index))
     return fail(-ENOENT, NULL);
   struct ringbus_group *group = ring_group(ring, index);
   struct ringbus_group copy = group_copy(ring, index);
-  struct counted cursor, tail;
+  struct counted cursor, tail, floor = floor_load(ring);
   counted_load(&group->cursor, &cursor); /* before the tail: a lag is never overstated by a race */
   counted_load(&ring->header->tail.position, &tail);
   memset(info, 0, sizeof *info);
@@ -306,7 +309,8 @@ int ringbus_ring_group(const ringbus_ring *ring, uint32_t index, struct ringbus_
                  : copy.policy == RINGBUS_GROUP_GATE_WHILE_ATTACHED ? RINGBUS_GATE_WHILE_ATTACHED
                                                                     : RINGBUS_GATE;
   info->durable = copy.flags & RINGBUS_GROUP_DURABLE;
-  info->gating = (copy.gating & RINGBUS_GATING_MASK) != RINGBUS_GATING_NONE;
+  info->gating = (copy.gating & RINGBUS_GATING_MASK) != RINGBUS_GATING_NONE &&
+                 (!copy.max_lag || distance(floor.position, cursor.position) >= 0);
   info->attached = participant_alive(ring, copy.member);
   info->slot = info->attached ? (uint32_t)(copy.member & 0xffff) : 0;
   info->max_lag = copy.max_lag;

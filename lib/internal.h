@@ -119,7 +119,9 @@ bool lock_is_held(int lock_fd, uint64_t offset);
 int slots_lock(const ringbus_ring *ring, int lock_fd);
 uint64_t slot_lock_offset(const ringbus_ring *ring, uint32_t slot);
 
-/* Only while groups change. -EBUSY if somebody else holds it for seconds. */
+/* lock_patiently: -EBUSY if somebody else holds the byte for so many seconds. */
+int lock_patiently(int lock_fd, uint64_t offset, int seconds, const char *what);
+/* Only while groups change. */
 int table_lock(int lock_fd);
 void table_unlock(int lock_fd);
 

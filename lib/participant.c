@@ -22,7 +22,6 @@
 
 #define PRODUCER_SLOT 1u /* of a single-producer ring: its lock is what makes it single */
 #define FIRST_CONSUMER_SLOT 2u
-#define TABLE_LOCK_PATIENCE_MS 5000
 
 /* ---------------------------------------------------------------- fork */
 
@@ -206,27 +205,34 @@ int slots_lock(const ringbus_ring *ring, int lock_fd) {
   lock.l_len = (off_t)(ring->geometry.slot_count * sizeof(struct ringbus_slot));
   if (fcntl(lock_fd, F_OFD_SETLK, &lock) == 0)
     return 0;
-  return errno == EACCES ? -EAGAIN : -errno;
+  if (errno != EAGAIN && errno != EACCES)
+    return -errno;
+  /* A mere reader's lock keeps attachers out just as well, and is not allowed to keep us out. */
+  lock.l_type = F_RDLCK;
+  return fcntl(lock_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK ? 0 : -EAGAIN;
 }
 
 uint64_t slot_lock_offset(const ringbus_ring *ring, uint32_t slot) {
   return ring->geometry.slots_offset + (uint64_t)slot * sizeof(struct ringbus_slot);
 }
 
-int table_lock(int lock_fd) {
-  for (int waited = 0;; waited++) {
-    int result = lock_byte(lock_fd, offsetof(struct ringbus_header, join));
+int lock_patiently(int lock_fd, uint64_t offset, int seconds, const char *what) {
+  for (int waited_ms = 0;; waited_ms++) {
+    int result = lock_byte(lock_fd, offset);
     if (result == 0)
       return 0;
     if (result != -EAGAIN && result != -EACCES && result != -EINTR)
-      return fail(result, "cannot lock the ring's group table");
-    if (waited == TABLE_LOCK_PATIENCE_MS)
+      return fail(result, "cannot lock the ring's %s", what);
+    if (waited_ms == seconds * 1000)
       return fail(-EBUSY,
-                  "another process has held the lock of the group table for %d s; is it "
-                  "stopped?",
-                  TABLE_LOCK_PATIENCE_MS / 1000);
+                  "another process has held the lock of the ring's %s for %d s: is it stopped?",
+                  what, seconds);
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
   }
+}
+
+int table_lock(int lock_fd) {
+  return lock_patiently(lock_fd, offsetof(struct ringbus_header, join), 5, "group table");
 }
 
 void table_unlock(int lock_fd) { unlock_byte(lock_fd, offsetof(struct ringbus_header, join)); }
@@ -357,6 +363,9 @@ int ringbus_ring_participant(const ringbus_ring *ring, uint32_t slot,
     return fail(-ECHILD, NULL);
   if (slot >= ring->geometry.slot_count)
     return fail(-EINVAL, "this ring has slots 1 to %u", ring->geometry.slot_count - 1);
+  int result = check_size(ring);
+  if (result != 0)
+    return result;
   uint64_t state = shared_load(&ring_slot(ring, slot)->state); /* SLOT */
   uint32_t role = (uint32_t)(state & 0xff);
   if (role != RINGBUS_ROLE_PRODUCER && role != RINGBUS_ROLE_CONSUMER)

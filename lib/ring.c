@@ -502,8 +502,9 @@ int ringbus_ring_remove(const char *name, bool force) {
   if (result != 0)
     return result;
   result = visitor_enter(&visitor, ring);
-  if (result == 0 && (result = lock_byte(visitor.handle.lock_fd, REMOVE_LOCK)) != 0)
-    fail(result = -EBUSY, "somebody else is removing the ring");
+  if (result == 0 && lock_byte(visitor.handle.lock_fd, REMOVE_LOCK) != 0 &&
+      lock_is_held(visitor.handle.lock_fd, REMOVE_LOCK)) /* by a writer: readers do not count */
+    result = fail(-EBUSY, "somebody else is removing the ring");
   /* Held until the name is gone: nobody attaches in between. */
   if (result == 0 && !force && slots_lock(ring, visitor.handle.lock_fd) != 0) {
     char holder[160] = "or keeps a read lock on a slot";
