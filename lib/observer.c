@@ -28,10 +28,10 @@ int ringbus_observer_attach(ringbus_ring *ring, const struct ringbus_observer_op
     return fail(-ECHILD, "the ring was opened before fork: open it again in the child");
   if ((unsigned)options->start > RINGBUS_POSITION)
     return fail(-EINVAL, "unknown start %d", (int)options->start);
-  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
-    return fail(-ESTALE, "the ring was retired: open its successor");
   struct counted at;
   int result = check_size(ring);
+  if (result == 0 && (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED))
+    result = fail(-ESTALE, "the ring was retired: open its successor");
   if (result == 0)
     result = find_start(ring, options->start == RINGBUS_RESUME ? RINGBUS_OLDEST : options->start,
                         options->position, &at);
