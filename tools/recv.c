@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT */
+/* recv.c - `ringbus recv`: write messages to standard output or a file.
+ *
+ *   borrow a batch -> write all of it -> release it
+ *
+ * A message is released only after its last byte was written, so that whatever ends this process
+ * before (a signal, a full disk, a closed pipe, SIGKILL) leaves the batch unread in a durable group.
+ * Groups that may be lapped hold nothing back: their messages are copied out of the ring first. */
+#include "command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+const char recv_help[] =
+    "Usage: ringbus recv NAME [OPTIONS]\n"
+    "Write messages to standard output, each followed by a newline. Done when the stream was "
+    "closed, or\n"
+    "no living producer is left, and all has been read.\n"
+    "\n"
+    "  --framing HOW             line (default); nul: each followed by a NUL byte; raw: back to "
+    "back\n"
+    "  --raw                     the same as --framing raw\n"
+    "  -o, --output FILE         write to a new file; one that exists is refused, unless\n"
+    "      --append              it may be appended to, or\n"
+    "      --overwrite           replaced\n"
+    "  --group GROUP             read as this group, which remembers where it stands; without it,\n"
+    "                            as a group that ends with this process\n"
+    "  --policy POLICY           of a new group: gate (default: the producer waits for it),\n"
+    "                            gate-while-attached, or lapped (never waited for)\n"
+    "  --max-lag SIZE            of a new group: lapped when it is this many bytes behind\n"
+    "  --from WHERE              resume (default: where the group stands; if new, at the oldest),\n"
+    "                            oldest, newest, or a position\n"
+    "  --count N                 stop after N messages\n"
+    "  --follow                  wait for the next producer when the last one has gone\n"
+    "  --wait                    wait for the ring, if there is none yet\n"
+    "  --timeout SECONDS         wait at most this long each time: for the ring, for a message\n"
+    "                            (default: for ever; fractions allowed)\n"
+    "  --progress, -q, --quiet   show messages and rate always, or never (default: if standard "
+    "error\n"
+    "                            is a terminal and the messages go elsewhere)\n"
+    "\n"
+    "A message counts as read when it has been written. SIGINT (Ctrl-C) and SIGTERM finish the "
+    "batch at\n"
+    "hand; what a kill, a full disk or a closed pipe left unwritten, the group gets again: at most "
+    "one\n"
+    "batch twice. In groups that may be lapped, what was lost is counted on standard error.\n"
+    "\n"
+    "Examples\n"
+    "  ringbus recv syslog --follow --group archive -o syslog.txt --append\n"
+    "  ringbus recv backup --raw --wait | tar x\n"
+    "  ringbus recv quotes --from newest --count 1 --timeout 5\n";
+
+enum {
+  OPTION_FRAMING = 256,
+  OPTION_RAW,
+  OPTION_APPEND,
+  OPTION_OVERWRITE,
+  OPTION_GROUP,
+  OPTION_POLICY,
+  OPTION_MAX_LAG,
+  OPTION_FROM,
+  OPTION_COUNT,
+  OPTION_FOLLOW,
+  OPTION_WAIT,
+  OPTION_TIMEOUT,
+  OPTION_PROGRESS
+};
+
+static const struct option long_options[] = {
+    {"framing", required_argument, NULL, OPTION_FRAMING},
+    {"raw", no_argument, NULL, OPTION_RAW},
+    {"output", required_argument, NULL, 'o'},
+    {"append", no_argument, NULL, OPTION_APPEND},
+    {"overwrite", no_argument, NULL, OPTION_OVERWRITE},
+    {"group", required_argument, NULL, OPTION_GROUP},
+    {"policy", required_argument, NULL, OPTION_POLICY},
+    {"max-lag", required_argument, NULL, OPTION_MAX_LAG},
+    {"from", required_argument, NULL, OPTION_FROM},
+    {"count", required_argument, NULL, OPTION_COUNT},
+    {"follow", no_argument, NULL, OPTION_FOLLOW},
+    {"wait", no_argument, NULL, OPTION_WAIT},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"progress", no_argument, NULL, OPTION_PROGRESS},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+enum {
+  COPIES = 256 * 1024, /* room for copied messages; grows if one message needs more */
+  COPY_BELOW =
+      4 * 1024, /* shorter messages are cheaper to copy than to hand to writev one by one */
+  BATCH_BYTES = 1024 * 1024, /* of the ring at most held by one batch */
+  RECORD_BYTES = 16,         /* at most taken in the ring besides the message */
+  PARTS = IOV_MAX
+};
+
+struct receiver {
+  struct ring_request request;
+  struct ringbus_consumer_options options;
+  enum framing framing;
+  const char *output; /* NULL or "-": standard output */
+  bool append, overwrite;
+  uint64_t count; /* messages still to be written at most */
+  enum progress_choice progress_choice;
+
+  ringbus_consumer *consumer;
+  bool lappable;
+  int fd;
+  bool created; /* the output file, by us */
+  struct progress progress;
+  uint64_t reported_lost;
+  int64_t reported_lost_ns;
+
+  /* The batch: parts in order; those that were copied point into copies. */
+  struct iovec parts[PARTS];
+  size_t part_count;
+  char *copies;
+  size_t copies_size, copies_used;
+  uint64_t batch_limit; /* of ring_bytes */
+  uint64_t batch_messages, batch_bytes,
+      ring_bytes; /* bytes of messages; with what surrounds them */
+};
+
+/* The functions below return COMMAND_OK, or an exit code after reporting, unless said otherwise. */
+
+/* ---------------------------------------------------------------- errors */
+
+static const char *output_name(const struct receiver *receiver) {
+  return receiver->output == NULL ? "standard output" : receiver->output;
+}
+
+/* failed_to_receive: after a hot call or a wait, which leave no detail. -EINTR: asked to stop. */
+static int failed_to_receive(const struct receiver *receiver, int error) {
+  const char *name = receiver->request.name;
+  switch (error) {
+  case -EINTR:
+    return stop_code();
+  case -ESTALE:
+    return failed_because(name, error,
+                          "the ring was removed meanwhile: 'recv --wait' waits for a new one");
+  case -ETIMEDOUT:
+    return failed_because(name, error, "timed out: no message has come");
+  default:
+    return failed_because(name, error, "%s", ringbus_strerror(error));
+  }
+}
+
+static int failed_to_write(const struct receiver *receiver, int system_error) {
+  if (system_error == EPIPE)
+    return COMMAND_SIGNALLED + SIGPIPE; /* whoever read our output has enough */
+  return failed_because(
+      output_name(receiver), -system_error, "cannot write: %s: %s", strerror(system_error),
+      receiver->options.group == NULL ? "with --group, what was not written can be read again"
+                                      : "what was not written stays unread in the group");
+}
+
+/* report_losses: what was missed so far, at most once a second unless this is the last time. */
+static void report_losses(struct receiver *receiver, bool last) {
+  uint64_t messages, bytes;
+  if (ringbus_consumer_lost(receiver->consumer, &messages, &bytes) != 0 ||
+      messages == receiver->reported_lost)
+    return;
+  int64_t now = now_ns();
+  if (!last && receiver->reported_lost != 0 && now - receiver->reported_lost_ns < 1000000000)
+    return;
+  notice("%s: lapped: lost %" PRIu64 " messages, %" PRIu64 " bytes so far", receiver->request.name,
+         messages, bytes);
+  receiver->reported_lost = messages;
+  receiver->reported_lost_ns = now;
+}
+
+/* ---------------------------------------------------------------- the output file */
+
+/* open_output: the file is not truncated yet, so that a refused attach leaves it as it was. */
+static int open_output(struct receiver *receiver) {
+  const char *path = receiver->output;
+  if (path == NULL || strcmp(path, "-") == 0) {
+    receiver->output = NULL;
+    receiver->fd = STDOUT_FILENO;
+    return COMMAND_OK;
+  }
+  receiver->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  receiver->created = receiver->fd >= 0;
+  if (receiver->created)
+    return COMMAND_OK;
+  struct stat status;
+  if (errno != EEXIST || stat(path, &status) != 0)
+    return failed_because(path, -errno, "cannot write: %s", strerror(errno));
+  /* Devices and pipes have nothing that could be lost. */
+  bool refused = S_ISREG(status.st_mode) && !receiver->append && !receiver->overwrite;
+  if (refused)
+    return failed_because(path, -EEXIST, "the file exists: --append or --overwrite");
+  receiver->fd = open(path, O_WRONLY | O_CLOEXEC | (receiver->append ? O_APPEND : 0));
+  if (receiver->fd < 0) {
+    return stop_code() != 0 ? stop_code()
+                            : failed_because(path, -errno, "cannot write: %s", strerror(errno));
+  }
+  return COMMAND_OK;
+}
+
+static int truncate_output(const struct receiver *receiver) {
+  struct stat status;
+  if (!receiver->overwrite || receiver->created || receiver->output == NULL)
+    return COMMAND_OK;
+  if (fstat(receiver->fd, &status) != 0 ||
+      (S_ISREG(status.st_mode) && ftruncate(receiver->fd, 0) != 0))
+    return failed_because(receiver->output, -errno, "cannot overwrite: %s", strerror(errno));
+  return COMMAND_OK;
+}
+
+static int close_output(const struct receiver *receiver) {
+  if (receiver->output != NULL && close(receiver->fd) != 0 && errno != EINTR)
+    return failed_because(receiver->output, -errno, "cannot write: %s", strerror(errno));
+  return COMMAND_OK;
+}
+
+/* write_parts: all of the batch. A signal to stop lets it be finished, unless it blocks for a second
+ * or the signal is repeated. */
+static int write_parts(struct receiver *receiver) {
+  struct iovec *part = receiver->parts;
+  struct iovec *end = part + receiver->part_count;
+  while (part < end) {
+    ssize_t written = writev(receiver->fd, part, (int)(end - part));
+    if (written < 0) {
+      if (errno != EINTR)
+        return failed_to_write(receiver, errno);
+      if (stop_urgent())
+        return stop_code();
+      continue;
+    }
+    size_t rest = (size_t)written;
+    for (; part < end && rest >= part->iov_len; part++)
+      rest -= part->iov_len;
+    if (part < end) {
+      part->iov_base = (char *)part->iov_base + rest;
+      part->iov_len -= rest;
+    }
+  }
+  return COMMAND_OK;
+}
+
+/* ---------------------------------------------------------------- the batch */
+
+static void clear_batch(struct receiver *receiver) {
+  receiver->part_count = 0;
+  receiver->copies_used = 0;
+  receiver->batch_messages = receiver->batch_bytes = receiver->ring_bytes = 0;
+}
+
+/* Room for one more message at the end of the batch: in place, its delimiter, and to be copied. */
+static bool batch_is_full(const struct receiver *receiver) {
+  return receiver->part_count + 3 > PARTS ||
+         receiver->copies_size - receiver->copies_used < COPY_BELOW + 1 ||
+         receiver->ring_bytes >= receiver->batch_limit ||
+         receiver->batch_messages == receiver->count;
+}
+
+static void add_part(struct receiver *receiver, const void *data, size_t length) {
+  struct iovec *last = receiver->parts + receiver->part_count - 1;
+  if (receiver->part_count > 0 && (char *)last->iov_base + last->iov_len == data)
+    last->iov_len += length;
+  else if (length > 0)
+    receiver->parts[receiver->part_count++] = (struct iovec){(void *)(uintptr_t)data, length};
+}
+
+static void add_copy(struct receiver *receiver, const void *data, size_t length) {
+  char *copy = receiver->copies + receiver->copies_used;
+  memcpy(copy, data, length);
+  receiver->copies_used += length;
+  add_part(receiver, copy, length);
+}
+
+static void add_message(struct receiver *receiver, const struct ringbus_message *message) {
+  if (receiver->lappable) {
+    receiver->copies_used += message->length; /* received there */
+    add_part(receiver, message->data, message->length);
+  } else if (message->length < COPY_BELOW) {
+    add_copy(receiver, message->data, message->length);
+  } else {
+    add_part(receiver, message->data, message->length);
+  }
+  if (receiver->framing != FRAMING_RAW) {
+    const char delimiter = framing_delimiter(receiver->framing);
+    add_copy(receiver, &delimiter, 1);
+  }
+  receiver->batch_messages++;
+  receiver->batch_bytes += message->length;
+  receiver->ring_bytes += (uint64_t)message->length + RECORD_BYTES;
+}
+
+/* receive_copy: the next message of a group that may be lapped, to the end of copies.
+ * Returns as ringbus_consumer_recv; also -ENOMEM. */
+static int receive_copy(struct receiver *receiver, struct ringbus_message *message) {
+  for (;;) {
+    size_t room = receiver->copies_size - receiver->copies_used - 1; /* 1: the delimiter */
+    int error = ringbus_consumer_recv(receiver->consumer, receiver->copies + receiver->copies_used,
+                                      room, message);
+    if (error != -EMSGSIZE)
+      return error;
+    if (receiver->batch_messages > 0)
+      return -EAGAIN; /* write what there is, then it has all the room */
+    char *larger = realloc(receiver->copies, (size_t)message->length + COPY_BELOW + 1);
+    if (larger == NULL)
+      return -ENOMEM;
+    receiver->copies = larger;
+    receiver->copies_size = (size_t)message->length + COPY_BELOW + 1;
+  }
+}
+
+/* take_batch: messages that are there now. Returns 0 if there is at least one, else why not: as
+ * ringbus_consumer_borrow. */
+static int take_batch(struct receiver *receiver) {
+  clear_batch(receiver);
+  while (!batch_is_full(receiver)) {
+    struct ringbus_message message;
+    int error = receiver->lappable ? receive_copy(receiver, &message)
+                                   : ringbus_consumer_borrow(receiver->consumer, &message);
+    if (error == -EOVERFLOW && !receiver->lappable) {
+      clear_batch(receiver); /* what was borrowed may have been overwritten since */
+      return error;
+    }
+    if (error != 0)
+      return receiver->batch_messages > 0 ? 0 : error;
+    add_message(receiver, &message);
+  }
+  return 0;
+}
+
+static int write_and_release(struct receiver *receiver) {
+  int code = write_parts(receiver);
+  if (code != COMMAND_OK)
+    return code;
+  int error = ringbus_consumer_release(receiver->consumer);
+  receiver->count -= receiver->batch_messages;
+  progress_add(&receiver->progress, receiver->batch_messages, receiver->batch_bytes);
+  return error == 0 ? COMMAND_OK : failed_to_receive(receiver, error);
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+/* wait_for_message: returns 0 or -errno; -EINTR only if asked to stop. */
+static int wait_for_message(struct receiver *receiver) {
+  struct deadline deadline = deadline_in(receiver->request.timeout_ns);
+  int error;
+  do {
+    error = ringbus_consumer_wait(receiver->consumer, deadline_left(&deadline));
+  } while (error == -EINTR && stop_code() == 0);
+  return error;
+}
+
+static int receive_all(struct receiver *receiver) {
+  while (receiver->count > 0) {
+    if (stop_code() != 0)
+      return stop_code();
+    int error = take_batch(receiver);
+    if (error == 0) {
+      int code = write_and_release(receiver);
+      if (code != COMMAND_OK)
+        return code;
+      if (receiver->lappable)
+        report_losses(receiver, false);
+      continue;
+    }
+    if (error == -EAGAIN)
+      error = wait_for_message(receiver);
+    if (error == -EPIPE)
+      return COMMAND_OK;
+    if (error == -EOVERFLOW)
+      report_losses(receiver, false);
+    else if (error != 0)
+      return failed_to_receive(receiver, error);
+  }
+  return COMMAND_OK;
+}
+
+/* group_may_be_lapped: an existing group keeps its own policy, whatever our options say. */
+static bool group_may_be_lapped(const struct receiver *receiver, const ringbus_ring *ring,
+                                uint32_t max_groups) {
+  const struct ringbus_consumer_options *options = &receiver->options;
+  struct ringbus_group_info group;
+  for (uint32_t index = 0; options->group != NULL && index < max_groups; index++)
+    if (ringbus_ring_group(ring, index, &group) == 0 && strcmp(group.name, options->group) == 0)
+      return group.policy == RINGBUS_LAPPED || group.max_lag != 0;
+  return options->policy == RINGBUS_LAPPED || options->max_lag != 0;
+}
+
+/* The stream ends in order when its producer leaves; that it died is worth a word. */
+static void warn_of_dead_producer(const struct receiver *receiver, const ringbus_ring *ring) {
+  struct ringbus_ring_info info;
+  if (ringbus_ring_info(ring, &info) != 0 || info.closed)
+    return;
+  struct ringbus_participant participant;
+  for (uint32_t slot = 1; slot <= info.max_participants; slot++) {
+    if (ringbus_ring_participant(ring, slot, &participant) == 0 &&
+        participant.role == RINGBUS_PRODUCER && !participant.alive) {
+      notice("%s: the producer died without closing the stream: it may be incomplete",
+             receiver->request.name);
+      return;
+    }
+  }
+}
+
+static int receive_from(struct receiver *receiver, const ringbus_ring *ring) {
+  struct ringbus_ring_info info;
+  int error = ringbus_ring_info(ring, &info);
+  if (error != 0)
+    return failed_call(receiver->request.name, error);
+  receiver->lappable = group_may_be_lapped(receiver, ring, info.max_groups);
+  /* A batch of nearly the whole ring would make both sides take turns. */
+  receiver->batch_limit = info.capacity / 4 < BATCH_BYTES ? info.capacity / 4 : BATCH_BYTES;
+  receiver->copies_size = COPIES;
+  receiver->copies = malloc(COPIES);
+  if (receiver->copies == NULL)
+    return failed_because(receiver->request.name, -ENOMEM, "%s", strerror(ENOMEM));
+
+  progress_begin(&receiver->progress, receiver->progress_choice, isatty(receiver->fd) == 0);
+  report_losses(receiver, false);
+  int code = receive_all(receiver);
+  progress_end(&receiver->progress);
+  report_losses(receiver, true);
+  bool quiet = receiver->progress_choice == PROGRESS_NEVER;
+  if (code == COMMAND_OK && receiver->count > 0 && !quiet) {
+    warn_of_dead_producer(receiver, ring);
+  } else if (code != COMMAND_OK && code != COMMAND_SIGNALLED + SIGPIPE && !quiet) {
+    notice("%s: ended after %" PRIu64 " messages, %" PRIu64 " bytes were written",
+           receiver->request.name, receiver->progress.messages, receiver->progress.bytes);
+  }
+  free(receiver->copies);
+  return code;
+}
+
+static int attach_and_receive(struct receiver *receiver, ringbus_ring *ring) {
+  int code = open_output(receiver);
+  if (code != COMMAND_OK)
+    return code;
+  int error = ringbus_consumer_attach(ring, &receiver->options, &receiver->consumer);
+  if (error != 0) {
+    code = failed_call(receiver->request.name, error);
+    if (receiver->created)
+      unlink(receiver->output);
+  } else {
+    code = truncate_output(receiver);
+    if (code == COMMAND_OK)
+      code = receive_from(receiver, ring);
+    ringbus_consumer_detach(receiver->consumer);
+  }
+  int close_code = close_output(receiver);
+  return code == COMMAND_OK ? close_code : code;
+}
+
+static void parse_from(struct ringbus_consumer_options *options, const char *text) {
+  static const char *const names[] = {"resume", "oldest", "newest", "a position", NULL};
+  if (*text >= '0' && *text <= '9') {
+    options->start = RINGBUS_POSITION;
+    options->position = parse_number("--from", text, 0, UINT64_MAX);
+  } else {
+    options->start = (enum ringbus_start)parse_choice("--from", text, names);
+  }
+}
+
+int recv_run(int argc, char **argv) {
+  static const char *const policies[] = {"gate", "gate-while-attached", "lapped", NULL};
+  static struct receiver receiver = {
+      .request.timeout_ns = RINGBUS_FOREVER,
+      .options = {.name = "ringbus recv", .end_without_producer = true},
+      .count = UINT64_MAX,
+  };
+  int found;
+  while ((found = getopt_long(argc, argv, ":o:qh", long_options, NULL)) != -1) {
+    switch (found) {
+    case OPTION_FRAMING:
+      receiver.framing = parse_framing("--framing", optarg);
+      break;
+    case OPTION_RAW:
+      receiver.framing = FRAMING_RAW;
+      break;
+    case 'o':
+      receiver.output = optarg;
+      break;
+    case OPTION_APPEND:
+      receiver.append = true;
+      break;
+    case OPTION_OVERWRITE:
+      receiver.overwrite = true;
+      break;
+    case OPTION_GROUP:
+      receiver.options.group = optarg;
+      break;
+    case OPTION_POLICY:
+      receiver.options.policy = (enum ringbus_policy)parse_choice("--policy", optarg, policies);
+      break;
+    case OPTION_MAX_LAG:
+      receiver.options.max_lag = parse_size("--max-lag", optarg);
+      break;
+    case OPTION_FROM:
+      parse_from(&receiver.options, optarg);
+      break;
+    case OPTION_COUNT:
+      receiver.count = parse_number("--count", optarg, 1, UINT64_MAX);
+      break;
+    case OPTION_FOLLOW:
+      receiver.options.end_without_producer = false;
+      break;
+    case OPTION_WAIT:
+      receiver.request.wait = true;
+      break;
+    case OPTION_TIMEOUT:
+      receiver.request.timeout_ns = parse_seconds("--timeout", optarg);
+      break;
+    case OPTION_PROGRESS:
+      receiver.progress_choice = PROGRESS_ALWAYS;
+      break;
+    case 'q':
+      receiver.progress_choice = PROGRESS_NEVER;
+      break;
+    case 'h':
+      return verb_help(recv_help);
+    default:
+      usage_error_option(found, argv);
+    }
+  }
+  if (argc - optind != 1)
+    usage_error("expected one NAME, got %d", argc - optind);
+  if (receiver.append && receiver.overwrite)
+    usage_error("--append and --overwrite exclude each other");
+  receiver.request.name = argv[optind];
+
+  catch_stop_signals();
+  ringbus_ring *ring;
+  int code = open_ring(&receiver.request, &ring);
+  if (code == COMMAND_OK) {
+    code = attach_and_receive(&receiver, ring);
+    ringbus_ring_close(ring);
+  }
+  return code;
+}

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT */
+/* send.c - `ringbus send`: publish files or standard input, message by message.
+ *
+ *   line, nul   read into a buffer, find the delimiters, send what they delimit in batches
+ *   raw         claim room in the ring and read(2) the file straight into it: no copy in between,
+ *               unless the ring is full */
+#include "command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+const char send_help[] =
+    "Usage: ringbus send NAME [OPTIONS] [FILE...]\n"
+    "Publish files, or standard input (no FILE, or -), as messages, in order. Waits while the ring "
+    "is\n"
+    "full. Each line is a message, without its newline; 'recv' writes the newline again, also "
+    "where\n"
+    "the last line of a file had none (--raw passes every bit as it is).\n"
+    "\n"
+    "  --framing HOW             line (default); nul: messages end with a NUL byte; raw: blocks\n"
+    "  --raw[=SIZE]              raw, in blocks of at most SIZE bytes: what one read(2) returned\n"
+    "                            (default 64K, less in a small ring)\n"
+    "  --tag N                   tag every message with this number, 0 to 4294967295\n"
+    "  --count N                 stop after N messages\n"
+    "  --wait                    wait for the ring, if there is none yet\n"
+    "  --create[=CAPACITY]       make the ring, if there is none yet (as 'ringbus create' does)\n"
+    "  --wait-consumer           wait for a living consumer before the first message\n"
+    "  --close                   end the stream afterwards: readers that have read all are done\n"
+    "  --drain                   wait at the end until every group that is waited for has read "
+    "all\n"
+    "  --timeout SECONDS         wait at most this long each time: for the ring, a consumer, "
+    "room,\n"
+    "                            the end of --drain (default: for ever; fractions allowed)\n"
+    "  --progress, -q, --quiet   show messages and rate always, or never (default: if standard "
+    "error\n"
+    "                            is a terminal)\n"
+    "\n"
+    "SIGINT (Ctrl-C) and SIGTERM stop it between two messages; what was sent stays sent.\n"
+    "\n"
+    "Examples\n"
+    "  tail -f /var/log/syslog | ringbus send syslog\n"
+    "  ringbus send backup --create=16M --raw --close archive.tar\n"
+    "  find . -print0 | ringbus send paths --framing nul --wait --timeout 10\n";
+
+enum {
+  OPTION_FRAMING = 256,
+  OPTION_RAW,
+  OPTION_TAG,
+  OPTION_COUNT,
+  OPTION_WAIT,
+  OPTION_CREATE,
+  OPTION_WAIT_CONSUMER,
+  OPTION_CLOSE,
+  OPTION_DRAIN,
+  OPTION_TIMEOUT,
+  OPTION_PROGRESS
+};
+
+static const struct option long_options[] = {
+    {"framing", required_argument, NULL, OPTION_FRAMING},
+    {"raw", optional_argument, NULL, OPTION_RAW},
+    {"tag", required_argument, NULL, OPTION_TAG},
+    {"count", required_argument, NULL, OPTION_COUNT},
+    {"wait", no_argument, NULL, OPTION_WAIT},
+    {"create", optional_argument, NULL, OPTION_CREATE},
+    {"wait-consumer", no_argument, NULL, OPTION_WAIT_CONSUMER},
+    {"close", no_argument, NULL, OPTION_CLOSE},
+    {"drain", no_argument, NULL, OPTION_DRAIN},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"progress", no_argument, NULL, OPTION_PROGRESS},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+enum {
+  DEFAULT_BLOCK = 64 * 1024,
+  FIRST_BUFFER = 256 * 1024,
+  BATCH = 256, /* messages in one call; bounds the array, not what can be sent */
+  TAG_BYTES = 4
+};
+
+struct sender {
+  struct ring_request request;
+  enum framing framing;
+  uint64_t block; /* raw: the most bytes of one message; 0: the default */
+  uint32_t tag;
+  uint64_t count; /* messages still to be sent at most */
+  bool wait_consumer, close, drain;
+  enum progress_choice progress_choice;
+
+  ringbus_producer *producer;
+  size_t max_message; /* with this tag */
+  struct progress progress;
+};
+
+/* The functions below return COMMAND_OK, or an exit code after reporting. */
+
+/* ---------------------------------------------------------------- errors and waiting */
+
+/* failed_to_send: after a hot call or a wait, which leave no detail. -EINTR: asked to stop. */
+static int failed_to_send(const struct sender *sender, int error) {
+  const char *name = sender->request.name;
+  switch (error) {
+  case -EINTR:
+    return stop_code();
+  case -EPIPE:
+    return failed_because(name, error,
+                          "its stream has been closed: remove it and create a new one");
+  case -ESTALE:
+    return failed_because(name, error, "the ring was removed meanwhile: create it again");
+  default:
+    return failed_because(name, error, "%s", ringbus_strerror(error));
+  }
+}
+
+static int after_wait(const struct sender *sender, int error, const char *when_timed_out) {
+  if (error == -ETIMEDOUT)
+    return failed_because(sender->request.name, error, "timed out: %s", when_timed_out);
+  return error == 0 ? COMMAND_OK : failed_to_send(sender, error);
+}
+
+/* The library's waits also end early after signals that do not ask us to stop. */
+static bool wait_again(int error) { return error == -EINTR && stop_code() == 0; }
+
+static int wait_for_room(struct sender *sender, size_t length) {
+  struct deadline deadline = deadline_in(sender->request.timeout_ns);
+  int error;
+  do {
+    error = ringbus_producer_wait(sender->producer, length, sender->tag, deadline_left(&deadline));
+  } while (wait_again(error));
+  return after_wait(sender, error, "no room: 'ringbus info' shows who is behind");
+}
+
+static int wait_for_consumer(struct sender *sender, ringbus_ring *ring) {
+  struct deadline deadline = deadline_in(sender->request.timeout_ns);
+  int error;
+  do {
+    error = ringbus_ring_wait_for(ring, RINGBUS_CONSUMER, deadline_left(&deadline));
+  } while (wait_again(error));
+  return after_wait(sender, error, "no consumer has come");
+}
+
+static int wait_for_drain(struct sender *sender) {
+  struct deadline deadline = deadline_in(sender->request.timeout_ns);
+  int error;
+  do {
+    error = ringbus_producer_drain(sender->producer, deadline_left(&deadline));
+  } while (wait_again(error));
+  return after_wait(sender, error, "all is sent, but a group has not read it all");
+}
+
+static void count_sent(struct sender *sender, uint64_t messages, uint64_t bytes) {
+  sender->count -= messages;
+  progress_add(&sender->progress, messages, bytes);
+}
+
+static int failed_to_read(const char *file, int system_error) {
+  return failed_because(file, -system_error, "cannot read: %s", strerror(system_error));
+}
+
+/* ---------------------------------------------------------------- messages with a delimiter */
+
+/* A file that is being cut into messages:   buffer [ done | message begun | room to read into ]
+ *                                                         begin           end             size
+ * scanned: no delimiter in [begin, scanned). number: of the message at begin, from 1. */
+struct input {
+  const char *name;
+  int fd;
+  char *buffer;
+  size_t size, begin, scanned, end;
+  uint64_t number;
+};
+
+static int too_long(const struct sender *sender, const struct input *input) {
+  return failed_because(sender->request.name, -EMSGSIZE,
+                        "%s: %s %" PRIu64 " is longer than %zu bytes, the longest message of this "
+                        "ring: create it with a larger --capacity, or send --raw",
+                        input->name, sender->framing == FRAMING_NUL ? "message" : "line",
+                        input->number, sender->max_message);
+}
+
+static int send_batch(struct sender *sender, const struct iovec *messages, size_t count) {
+  const struct iovec *next = messages, *end = messages + count;
+  while (next < end) {
+    if (stop_code() != 0)
+      return stop_code();
+    size_t sent = 0;
+    int error = ringbus_producer_send_batch(sender->producer, next, (size_t)(end - next),
+                                            sender->tag, false, &sent);
+    uint64_t bytes = 0;
+    for (const struct iovec *rest = next + sent; next < rest && next < end; next++)
+      bytes += next->iov_len;
+    count_sent(sender, sent, bytes);
+    if (error == -EAGAIN && next < end) {
+      int code = wait_for_room(sender, next->iov_len);
+      if (code != COMMAND_OK)
+        return code;
+    } else if (error != 0) {
+      return failed_to_send(sender, error);
+    }
+  }
+  return COMMAND_OK;
+}
+
+/* send_delimited: send all messages in the buffer that are complete. */
+static int send_delimited(struct sender *sender, struct input *input) {
+  const char delimiter = framing_delimiter(sender->framing);
+  struct iovec batch[BATCH];
+  size_t in_batch;
+  do {
+    bool long_one = false;
+    for (in_batch = 0; in_batch < BATCH && in_batch < sender->count; in_batch++) {
+      char *from = input->buffer + input->scanned;
+      char *found = memchr(from, delimiter, input->end - input->scanned);
+      input->scanned = found == NULL ? input->end : (size_t)(found - input->buffer);
+      size_t length = input->scanned - input->begin;
+      long_one = length > sender->max_message;
+      if (found == NULL || long_one)
+        break;
+      batch[in_batch] = (struct iovec){input->buffer + input->begin, length};
+      input->begin = input->scanned = input->scanned + 1;
+      input->number++;
+    }
+    int code = send_batch(sender, batch, in_batch);
+    if (code != COMMAND_OK)
+      return code;
+    if (long_one)
+      return too_long(sender, input);
+  } while (in_batch == BATCH);
+  return COMMAND_OK;
+}
+
+/* read_more: append to the message that has begun. *ended: there is nothing more. */
+static int read_more(struct input *input, bool *ended) {
+  if (input->begin > 0) {
+    memmove(input->buffer, input->buffer + input->begin, input->end - input->begin);
+    input->end -= input->begin;
+    input->scanned -= input->begin;
+    input->begin = 0;
+  }
+  if (input->end == input->size) {
+    /* Bounded: a message that has outgrown the ring was refused before. */
+    char *larger = realloc(input->buffer, 2 * input->size);
+    if (larger == NULL)
+      return failed_to_read(input->name, ENOMEM);
+    input->buffer = larger;
+    input->size *= 2;
+  }
+  for (;;) {
+    if (stop_code() != 0)
+      return stop_code();
+    ssize_t got = read(input->fd, input->buffer + input->end, input->size - input->end);
+    if (got >= 0) {
+      input->end += (size_t)got;
+      *ended = got == 0;
+      return COMMAND_OK;
+    }
+    if (errno != EINTR)
+      return failed_to_read(input->name, errno);
+  }
+}
+
+static int send_messages(struct sender *sender, const char *file, int fd) {
+  struct input input = {.name = file, .fd = fd, .size = FIRST_BUFFER, .number = 1};
+  input.buffer = malloc(input.size);
+  if (input.buffer == NULL)
+    return failed_to_read(file, ENOMEM);
+  bool ended = false;
+  int code = COMMAND_OK;
+  while (code == COMMAND_OK && !ended && sender->count > 0) {
+    code = read_more(&input, &ended);
+    if (code == COMMAND_OK)
+      code = send_delimited(sender, &input);
+  }
+  if (code == COMMAND_OK && sender->count > 0 && input.begin < input.end) {
+    struct iovec last = {input.buffer + input.begin, input.end - input.begin};
+    code = send_batch(sender, &last, 1);
+  }
+  free(input.buffer);
+  return code;
+}
+
+/* ---------------------------------------------------------------- raw blocks */
+
+/* read_block: into the ring if it has room for a whole block, else into spare: how much room is needed,
+ * and whether any, is known after reading. *got: 0 at the end of the file. */
+static int read_block(struct sender *sender, int fd, void *spare, bool *in_ring, ssize_t *got) {
+  void *block = NULL;
+  int error = ringbus_producer_claim(sender->producer, sender->block, sender->tag, &block);
+  if (error != 0 && error != -EAGAIN)
+    return error;
+  *in_ring = error == 0;
+  *got = read(fd, *in_ring ? block : spare, sender->block);
+  int system_error = errno;
+  if (*in_ring && *got <= 0)
+    ringbus_producer_abort(sender->producer);
+  errno = system_error;
+  return 0;
+}
+
+static int send_blocks(struct sender *sender, const char *file, int fd, void *spare) {
+  while (sender->count > 0) {
+    if (stop_code() != 0)
+      return stop_code();
+    bool in_ring;
+    ssize_t got;
+    int error = read_block(sender, fd, spare, &in_ring, &got);
+    if (error != 0)
+      return failed_to_send(sender, error);
+    if (got == 0)
+      return COMMAND_OK;
+    if (got < 0 && errno != EINTR)
+      return failed_to_read(file, errno);
+    if (got < 0)
+      continue;
+    if (!in_ring) {
+      int code = send_batch(sender, &(struct iovec){spare, (size_t)got}, 1);
+      if (code != COMMAND_OK)
+        return code;
+      continue;
+    }
+    error = ringbus_producer_commit(sender->producer, (size_t)got);
+    if (error != 0)
+      return failed_to_send(sender, error);
+    count_sent(sender, 1, (uint64_t)got);
+  }
+  return COMMAND_OK;
+}
+
+static int send_raw(struct sender *sender, const char *file, int fd) {
+  void *spare = malloc(sender->block);
+  if (spare == NULL)
+    return failed_to_read(file, ENOMEM);
+  int code = send_blocks(sender, file, fd, spare);
+  free(spare);
+  return code;
+}
+
+/* ---------------------------------------------------------------- files */
+
+/* check_files: what can be seen to fail is refused before anything is sent. */
+static int check_files(char **files) {
+  for (; *files != NULL; files++) {
+    if (strcmp(*files, "-") == 0)
+      continue;
+    struct stat status;
+    if (access(*files, R_OK) != 0 || stat(*files, &status) != 0)
+      return failed_to_read(*files, errno);
+    if (S_ISDIR(status.st_mode))
+      return failed_to_read(*files, EISDIR);
+  }
+  return COMMAND_OK;
+}
+
+static int send_file(struct sender *sender, const char *file) {
+  bool standard_input = strcmp(file, "-") == 0;
+  const char *shown_name = standard_input ? "standard input" : file;
+  int fd = standard_input ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return stop_code() != 0 ? stop_code() : failed_to_read(shown_name, errno);
+  int code = sender->framing == FRAMING_RAW ? send_raw(sender, shown_name, fd)
+                                            : send_messages(sender, shown_name, fd);
+  if (!standard_input)
+    close(fd);
+  return code;
+}
+
+static int send_files(struct sender *sender, char **files) {
+  if (*files == NULL)
+    return send_file(sender, "-");
+  int code = COMMAND_OK;
+  for (; *files != NULL && code == COMMAND_OK && sender->count > 0; files++)
+    code = send_file(sender, *files);
+  return code;
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+/* fit_to_ring: what the ring's size means for the messages. */
+static int fit_to_ring(struct sender *sender, const ringbus_ring *ring) {
+  struct ringbus_ring_info info;
+  int error = ringbus_ring_info(ring, &info);
+  if (error != 0)
+    return failed_call(sender->request.name, error);
+  sender->max_message = info.max_message - (sender->tag == 0 ? 0 : TAG_BYTES);
+  if (sender->block > sender->max_message) {
+    return failed_because(sender->request.name, -EMSGSIZE,
+                          "--raw=%" PRIu64 ": the longest message of this ring is %zu bytes",
+                          sender->block, sender->max_message);
+  }
+  if (sender->block == 0) {
+    /* A block of nearly the whole ring would make both sides take turns. */
+    sender->block = info.capacity / 4 < DEFAULT_BLOCK ? info.capacity / 4 : DEFAULT_BLOCK;
+  }
+  return COMMAND_OK;
+}
+
+static int send_all(struct sender *sender, ringbus_ring *ring, char **files) {
+  int code = fit_to_ring(sender, ring);
+  if (code == COMMAND_OK && sender->wait_consumer)
+    code = wait_for_consumer(sender, ring);
+  if (code != COMMAND_OK)
+    return code;
+  progress_begin(&sender->progress, sender->progress_choice, true);
+  code = send_files(sender, files);
+  if (code == COMMAND_OK && sender->close) {
+    int error = ringbus_producer_finish(sender->producer);
+    code = error == 0 ? COMMAND_OK : failed_to_send(sender, error);
+  }
+  if (code == COMMAND_OK && sender->drain)
+    code = wait_for_drain(sender);
+  progress_end(&sender->progress);
+  if (code != COMMAND_OK && sender->progress_choice != PROGRESS_NEVER) {
+    notice("%s: ended after %" PRIu64 " messages, %" PRIu64 " bytes were sent",
+           sender->request.name, sender->progress.messages, sender->progress.bytes);
+  }
+  return code;
+}
+
+static int attach_and_send(struct sender *sender, char **files) {
+  ringbus_ring *ring;
+  int code = open_ring(&sender->request, &ring);
+  if (code != COMMAND_OK)
+    return code;
+  const struct ringbus_producer_options options = {.name = "ringbus send"};
+  int error = ringbus_producer_attach(ring, &options, &sender->producer);
+  if (error != 0) {
+    code = failed_call(sender->request.name, error);
+  } else {
+    code = send_all(sender, ring, files);
+    ringbus_producer_detach(sender->producer);
+  }
+  ringbus_ring_close(ring);
+  return code;
+}
+
+int send_run(int argc, char **argv) {
+  struct sender sender = {.count = UINT64_MAX, .request.timeout_ns = RINGBUS_FOREVER};
+  int found;
+  while ((found = getopt_long(argc, argv, ":qh", long_options, NULL)) != -1) {
+    switch (found) {
+    case OPTION_FRAMING:
+      sender.framing = parse_framing("--framing", optarg);
+      break;
+    case OPTION_RAW:
+      sender.framing = FRAMING_RAW;
+      sender.block = optarg == NULL ? 0 : parse_size("--raw", optarg);
+      break;
+    case OPTION_TAG:
+      sender.tag = (uint32_t)parse_number("--tag", optarg, 0, UINT32_MAX);
+      break;
+    case OPTION_COUNT:
+      sender.count = parse_number("--count", optarg, 1, UINT64_MAX);
+      break;
+    case OPTION_WAIT:
+      sender.request.wait = true;
+      break;
+    case OPTION_CREATE:
+      sender.request.create = true;
+      sender.request.create_capacity = optarg == NULL ? 0 : parse_capacity("--create", optarg);
+      break;
+    case OPTION_WAIT_CONSUMER:
+      sender.wait_consumer = true;
+      break;
+    case OPTION_CLOSE:
+      sender.close = true;
+      break;
+    case OPTION_DRAIN:
+      sender.drain = true;
+      break;
+    case OPTION_TIMEOUT:
+      sender.request.timeout_ns = parse_seconds("--timeout", optarg);
+      break;
+    case OPTION_PROGRESS:
+      sender.progress_choice = PROGRESS_ALWAYS;
+      break;
+    case 'q':
+      sender.progress_choice = PROGRESS_NEVER;
+      break;
+    case 'h':
+      return verb_help(send_help);
+    default:
+      usage_error_option(found, argv);
+    }
+  }
+  if (optind == argc)
+    usage_error("expected the NAME of a ring");
+  if (sender.request.wait && sender.request.create)
+    usage_error("--wait and --create exclude each other");
+  sender.request.name = argv[optind];
+  char **files = argv + optind + 1;
+
+  catch_stop_signals();
+  int code = check_files(files);
+  return code == COMMAND_OK ? attach_and_send(&sender, files) : code;
+}
