@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT */
+#include "harness.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct harness harness;
+
+/* "first": where the first message of a scenario stands, "fourth": where the one behind three
+ * messages of 128 bytes in all stands, which many scenarios publish beforehand. */
+const struct layout layouts[] = {
+    {"mid-ring", UINT64_C(5) * CAPACITY + 1032, RINGBUS_WAKE_BY_MEMBARRIER},
+    {"index 0", 0, RINGBUS_WAKE_BY_FENCE},
+    {"first is last before the wrap", UINT64_C(7) * CAPACITY - 8, RINGBUS_WAKE_NEVER},
+    {"fourth wraps at 2^64", UINT64_C(0) - 128 - 8, RINGBUS_WAKE_BY_MEMBARRIER},
+    {"first ends with the ring", UINT64_C(7) * CAPACITY - 48, RINGBUS_WAKE_BY_FENCE},
+    {"fourth at index 0", UINT64_C(9) * CAPACITY - 128, RINGBUS_WAKE_NEVER},
+    {"fourth is last before the wrap", UINT64_C(9) * CAPACITY - 128 - 8, RINGBUS_WAKE_BY_FENCE},
+    {"first wraps at 2^64", UINT64_C(0) - 8, RINGBUS_WAKE_BY_FENCE},
+    {"near 2^64", UINT64_C(0) - 72, RINGBUS_WAKE_BY_MEMBARRIER},
+    {"near 2^32", (UINT64_C(1) << 32) - 24, RINGBUS_WAKE_BY_MEMBARRIER},
+    {"near 2^63", (UINT64_C(1) << 63) - 24, RINGBUS_WAKE_BY_FENCE},
+};
+const size_t layout_count = sizeof layouts / sizeof layouts[0];
+
+/* ---------------------------------------------------------------- begin and end */
+
+static void remove_files(void) {
+  unlink(harness.live_path);
+  unlink(harness.scratch_path);
+  unlink(harness.new_path);
+  rmdir(harness.directory);
+}
+
+/* The judge itself hangs or crashes in the library: that is a finding, not an accident. */
+static void judge_died(int signal_number) {
+  char text[400];
+  int length = snprintf(
+      text, sizeof text,
+      "bad: the judge got signal %d (%s) in '%s', layout '%s', instruction %llu\n", signal_number,
+      signal_number == SIGALRM ? "it waited too long" : "see signal(7)",
+      harness.scenario ? harness.scenario : "-", harness.layout ? harness.layout->name : "-",
+      (unsigned long long)harness.instruction);
+  if (length > 0 && write(STDOUT_FILENO, text, (size_t)length) < 0)
+    _exit(1);
+  if (harness.actor > 0)
+    kill(harness.actor, SIGKILL);
+  remove_files();
+  _exit(1);
+}
+
+void harness_begin(int argc, char **argv) {
+  const char *scale = getenv("RINGBUS_TEST_SCALE");
+  harness.full = scale && strcmp(scale, "full") == 0;
+  harness.only_scenario = argc > 1 ? argv[1] : "";
+  harness.only_layout = argc > 2 ? argv[2] : "";
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  harness.control = mmap(NULL, sizeof *harness.control, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  snprintf(harness.directory, sizeof harness.directory, "/dev/shm/ringbus-kill-XXXXXX");
+  if (harness.control == MAP_FAILED || !mkdtemp(harness.directory)) {
+    perror("temporary directory");
+    exit(2);
+  }
+  snprintf(harness.live_path, sizeof harness.live_path, "%s/live", harness.directory);
+  snprintf(harness.scratch_path, sizeof harness.scratch_path, "%s/scratch", harness.directory);
+  snprintf(harness.new_path, sizeof harness.new_path, "%s/new", harness.directory);
+  const int signals[] = {SIGSEGV, SIGBUS,  SIGFPE, SIGILL, SIGALRM,
+                         SIGINT,  SIGTERM, SIGHUP, SIGPIPE};
+  for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+    signal(signals[i], judge_died);
+
+  /* Judge and actor take turns: on one core they do it without waking the other core. */
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET((size_t)sched_getcpu(), &cpus);
+  sched_setaffinity(0, sizeof cpus, &cpus);
+}
+
+int harness_end(const char *what) {
+  remove_files();
+  printf("%s: %llu instructions, %llu distinct states, %llu bad\n", what,
+         (unsigned long long)harness.instructions, (unsigned long long)harness.states,
+         (unsigned long long)harness.bad);
+  return harness.bad || !harness.states ? 1 : 0;
+}
+
+bool harness_wants(const char *scenario, const struct layout *layout) {
+  return strstr(scenario, harness.only_scenario) && strstr(layout->name, harness.only_layout);
+}
+
+void harness_bad(const char *format, ...) {
+  va_list arguments;
+  harness.bad++;
+  if (harness.bad_here++ >= 3)
+    return;
+  printf("bad: '%s', layout '%s', instruction %llu: ", harness.scenario, harness.layout->name,
+         (unsigned long long)harness.instruction);
+  va_start(arguments, format);
+  vprintf(format, arguments);
+  va_end(arguments);
+  printf("\n");
+}
+
+/* ---------------------------------------------------------------- ring files */
+
+static char *map_file(const char *path, size_t *bytes) {
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  struct stat status;
+  if (fd < 0 || fstat(fd, &status) != 0) {
+    perror(path);
+    exit(2);
+  }
+  *bytes = (size_t)status.st_size;
+  char *map = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+  close(fd);
+  if (map == MAP_FAILED) {
+    perror(path);
+    exit(2);
+  }
+  return map;
+}
+
+void harness_ring(const struct layout *layout, enum ringbus_no_group no_group) {
+  struct ringbus_create_options options = {.capacity = CAPACITY,
+                                           .max_participants = PARTICIPANTS,
+                                           .max_groups = GROUPS,
+                                           .no_group = no_group,
+                                           .wake = layout->wake};
+  const char *paths[] = {harness.live_path, harness.scratch_path};
+  size_t bytes;
+  for (int i = 0; i < 2; i++) {
+    ringbus_ring *ring;
+    int result = ringbus_ring_create(paths[i], &options, &ring);
+    if (result == 0)
+      result = ringbus_ring_close(ring);
+    if (result != 0) {
+      printf("cannot make a ring: %s: %s\n", ringbus_strerror(result), ringbus_error_detail());
+      remove_files();
+      exit(2);
+    }
+  }
+  harness.live = map_file(harness.live_path, &harness.file_bytes);
+  harness.scratch = map_file(harness.scratch_path, &bytes);
+
+  struct ringbus_header *header = (struct ringbus_header *)(void *)harness.live;
+  harness.data_offset = header->identity.data_offset;
+  harness.tables_bytes = header->identity.groups_offset +
+                         (uint64_t)header->identity.group_count * header->identity.group_bytes;
+  /* As if so many bytes had been published and read long ago. */
+  header->tail.position = layout->start;
+  header->floor.position = layout->start;
+  harness.fresh = malloc(harness.file_bytes);
+  harness.last = calloc(1, harness.file_bytes);
+  if (!harness.fresh || !harness.last)
+    exit(2);
+  memcpy(harness.fresh, harness.live, harness.file_bytes);
+  harness.layout = layout;
+}
+
+void harness_reset(void) {
+  memset(harness.control, 0, sizeof *harness.control);
+  memcpy(harness.live, harness.fresh, harness.tables_bytes);
+  memcpy(harness.live + harness.data_offset, harness.fresh + harness.data_offset, CAPACITY);
+}
+
+/* What lies between the tables and the data is never used. */
+bool harness_file_changed(void) {
+  bool tables = memcmp(harness.last, harness.live, harness.tables_bytes) != 0;
+  bool data =
+      memcmp(harness.last + harness.data_offset, harness.live + harness.data_offset, CAPACITY) != 0;
+  if (tables)
+    memcpy(harness.last, harness.live, harness.tables_bytes);
+  if (data)
+    memcpy(harness.last + harness.data_offset, harness.live + harness.data_offset, CAPACITY);
+  return tables || data;
+}
+
+void harness_drop(void) {
+  munmap(harness.live, harness.file_bytes);
+  munmap(harness.scratch, harness.file_bytes);
+  free(harness.fresh);
+  free(harness.last);
+  unlink(harness.live_path);
+  unlink(harness.scratch_path);
+}
+
+/* ---------------------------------------------------------------- the actor */
+
+__attribute__((noreturn)) void actor_failed(struct actor *actor, int line, int64_t value) {
+  actor->control->failed_value = value;
+  actor->control->failed_line = (uint32_t)line;
+  _exit(9);
+}
+
+__attribute__((noreturn)) static void actor_main(const struct scenario *scenario) {
+  static struct actor actor;
+  const int signals[] = {SIGSEGV, SIGBUS,  SIGFPE, SIGILL, SIGALRM,
+                         SIGINT,  SIGTERM, SIGHUP, SIGPIPE};
+  for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+    signal(signals[i], SIG_DFL);
+  sigset_t of_children; /* a tracer hears of every signal that is not blocked */
+  sigemptyset(&of_children);
+  sigaddset(&of_children, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &of_children, NULL);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+    _exit(8);
+  actor.control = harness.control;
+  int result = ringbus_ring_open(harness.live_path, NULL, &actor.ring);
+  actor_expect(&actor, result == 0, result);
+  if (scenario->prepare)
+    scenario->prepare(&actor);
+  raise(SIGSTOP);
+  scenario->region(&actor);
+  actor.control->region_ended = 1;
+  if (actor.control->stop_at_end)
+    raise(SIGSTOP);
+  if (scenario->rest)
+    scenario->rest(&actor);
+  _exit(0);
+}
+
+static void tell_failed_check(int status) {
+  if (harness.control->failed_line)
+    harness_bad("the actor's check in line %u failed, it saw %lld", harness.control->failed_line,
+                (long long)harness.control->failed_value);
+  else if (WIFSIGNALED(status))
+    harness_bad("the actor died of signal %d", WTERMSIG(status));
+  else if (WIFSTOPPED(status))
+    harness_bad("the actor got signal %d", WSTOPSIG(status));
+  else
+    harness_bad("the actor ended with status %d", WEXITSTATUS(status));
+}
+
+bool actor_start(const struct scenario *scenario) {
+  int status;
+  harness.scenario = scenario->name;
+  harness.instruction = 0;
+  fflush(stdout);
+  harness.actor = fork();
+  if (harness.actor == 0)
+    actor_main(scenario);
+  if (harness.actor < 0 || waitpid(harness.actor, &status, 0) != harness.actor) {
+    perror("fork");
+    remove_files();
+    exit(2);
+  }
+  if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGSTOP) {
+    tell_failed_check(status);
+    if (WIFSTOPPED(status))
+      actor_kill();
+    harness.actor = 0;
+    return false;
+  }
+  ptrace(PTRACE_SETOPTIONS, harness.actor, NULL, (void *)PTRACE_O_EXITKILL);
+  return true;
+}
+
+bool actor_step(void) {
+  int status;
+  if (ptrace(PTRACE_SINGLESTEP, harness.actor, NULL, NULL) != 0 ||
+      waitpid(harness.actor, &status, 0) != harness.actor)
+    return false;
+  if (WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP) {
+    harness.instruction++;
+    harness.instructions++;
+    return true;
+  }
+  tell_failed_check(status);
+  if (WIFSTOPPED(status))
+    actor_kill();
+  harness.actor = 0;
+  return false;
+}
+
+#if defined(__x86_64__)
+static bool set_breakpoint(uint64_t address) { /* debug register 0, on execution */
+  size_t registers = offsetof(struct user, u_debugreg), each = sizeof(uint64_t);
+  return ptrace(PTRACE_POKEUSER, harness.actor, (void *)registers, (void *)address) == 0 &&
+         ptrace(PTRACE_POKEUSER, harness.actor, (void *)(registers + 7 * each),
+                (void *)(uintptr_t)(address ? 1 : 0)) == 0;
+}
+#else
+static bool set_breakpoint(uint64_t address) {
+  (void)address;
+  return false;
+}
+#endif
+
+bool actor_run_to(uint64_t address) {
+  int status;
+  if (!set_breakpoint(address))
+    return false;
+  harness.control->stop_at_end = 1;
+  actor_continue();
+  if (waitpid(harness.actor, &status, 0) != harness.actor || !WIFSTOPPED(status)) {
+    tell_failed_check(status);
+    harness.actor = 0;
+    return false;
+  }
+  harness.control->stop_at_end = 0;
+  set_breakpoint(0);
+  return WSTOPSIG(status) == SIGTRAP;
+}
+
+void actor_continue(void) { ptrace(PTRACE_CONT, harness.actor, NULL, NULL); }
+
+void actor_kill(void) {
+  int status;
+  kill(harness.actor, SIGKILL);
+  waitpid(harness.actor, &status, 0);
+  harness.actor = 0;
+}
+
+bool actor_finish(void) {
+  int status;
+  waitpid(harness.actor, &status, 0);
+  bool fine = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  if (!fine) {
+    tell_failed_check(status);
+    if (WIFSTOPPED(status))
+      actor_kill();
+  }
+  harness.actor = 0;
+  return fine;
+}
+
+uint64_t actor_instruction_pointer(void) {
+  struct user_regs_struct registers;
+  struct iovec whole = {&registers, sizeof registers};
+  if (ptrace(PTRACE_GETREGSET, harness.actor, (void *)NT_PRSTATUS, &whole) != 0)
+    return 0;
+#if defined(__x86_64__)
+  return registers.rip;
+#else
+  return registers.pc;
+#endif
+}
+
+/* ---------------------------------------------------------------- messages */
+
+uint64_t record_bytes(uint32_t length, uint32_t tag) {
+  return (8 + (uint64_t)length + (tag ? 4 : 0) + 7) & ~UINT64_C(7);
+}
+
+uint32_t varied_length(uint64_t sequence) {
+  static const uint16_t lengths[] = {40, 0, 8,   133, 1, 56, 700,  17,
+                                     64, 7, 300, 24,  0, 91, 1200, 48};
+  return lengths[sequence % (sizeof lengths / sizeof lengths[0])];
+}
+
+/* What a reader would take for the word of a record at this place one lap later. The fields that a
+ * word leaves free carry the sequence number, so that no two messages have the same bytes. */
+static uint64_t deceptive_word(uint64_t position, uint64_t sequence) {
+  enum { GRANULE_BITS = 12 - 3 };                  /* log2(CAPACITY) - granule shift */
+  uint64_t lap = (position + CAPACITY) / CAPACITY; /* wraps at 2^64 as positions do */
+  uint64_t state = sequence % 4 == 3 ? RINGBUS_WORD_PAD : RINGBUS_WORD_COMMITTED;
+  uint64_t granules = 1 + sequence / 8 % 8;
+  return lap << RINGBUS_WORD_LAP_SHIFT(GRANULE_BITS) |
+         state << RINGBUS_WORD_STATE_SHIFT(GRANULE_BITS) | granules << RINGBUS_WORD_GRANULES_SHIFT |
+         (sequence % 8) << RINGBUS_WORD_UNUSED_SHIFT;
+}
+
+void fill_message(char *bytes, uint32_t length, uint64_t sequence, uint64_t position) {
+  for (uint32_t i = 0; i < length; i += 8) {
+    uint64_t word = deceptive_word(position + 8 + i, sequence);
+    memcpy(bytes + i, &word, length - i < 8 ? length - i : 8);
+  }
+}
+
+bool verify_message(const struct ringbus_message *message, uint64_t sequence,
+                    const struct plan *plan) {
+  char expected[CAPACITY];
+  if (sequence >= MESSAGES || message->length != plan[sequence].length ||
+      message->tag != plan[sequence].tag)
+    return false;
+  fill_message(expected, message->length, sequence, message->position);
+  return memcmp(expected, message->data, message->length) == 0;
+}
+
+int publish_planned(ringbus_producer *producer, struct plan *plan, uint32_t length, uint32_t tag) {
+  char bytes[CAPACITY];
+  uint64_t position, sequence;
+  int result = ringbus_producer_tell(producer, &position, &sequence);
+  if (result != 0)
+    return result;
+  if (sequence >= MESSAGES)
+    return -ERANGE;
+  fill_message(bytes, length, sequence, position);
+  result = ringbus_producer_send(producer, bytes, length, tag);
+  if (result == 0)
+    plan[sequence] = (struct plan){length, tag};
+  return result;
+}
+
+int drain_group(ringbus_consumer *consumer, const struct plan *plan, uint64_t max, uint64_t *next) {
+  struct ringbus_message message;
+  while (max-- > 0) {
+    int result = ringbus_consumer_borrow(consumer, &message);
+    if (result == -EAGAIN)
+      return 0;
+    if (result != 0)
+      return result;
+    if (!verify_message(&message, *next, plan))
+      return -EILSEQ;
+    ++*next;
+    result = ringbus_consumer_release(consumer);
+    if (result != 0)
+      return result;
+  }
+  return 0;
+}

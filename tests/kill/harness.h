@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* harness.h - stopping a process at every instruction.
+ *
+ *   this process (the judge)                       child (the actor), stepped with ptrace
+ *     live ring file, own plain mapping   <------->  attached through the public API
+ *     control page: plan and log          <-------   what it is about to do, what has returned
+ *     scratch ring file = copy of the live bytes on which nobody holds a lock:
+ *       the world in which the actor was killed right now
+ *
+ * step.c kills the actor at every instruction (by making that copy), pause.c stops it at every
+ * instruction and lets others work on the live file before it goes on.
+ *
+ * Every message is known in advance: its sequence number is the count of messages published before
+ * it, its length and tag stand in the plan, and its bytes follow from sequence number and position.
+ * They are chosen to deceive: each 8 bytes of a message spell the word of a committed record one lap
+ * later, so that whoever takes old payload for a record's word is found out.
+ *
+ * All state is in one static place (harness), since a test is one judge and one actor at a time. */
+#ifndef RINGBUS_TESTS_KILL_HARNESS_H
+#define RINGBUS_TESTS_KILL_HARNESS_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <ringbus/layout.h>
+#include <ringbus/ringbus.h>
+
+enum {
+  CAPACITY = 4096, /* the smallest ring: a full lap is cheap, and every edge is near */
+  LONGEST = CAPACITY - 16,
+  GROUPS = 3,
+  PARTICIPANTS = 5,
+  MESSAGES = 1024, /* more than any scenario and its check publish */
+  GROUPS_LOGGED = GROUPS
+};
+
+/* Where the counters of the ring stand before anybody attaches, and how sleepers are woken. */
+struct layout {
+  const char *name;
+  uint64_t start;
+  enum ringbus_wake wake;
+};
+extern const struct layout layouts[];
+extern const size_t layout_count;
+
+struct plan {
+  uint32_t length;
+  uint32_t tag;
+};
+
+/* What is promised of a group if the actor dies now. */
+struct group_promise {
+  char name[8]; /* "" unused */
+  uint32_t must_exist;
+  uint32_t may_exist;
+  uint32_t policy;  /* enum ringbus_policy */
+  uint64_t before;  /* its next message, by count: this ... */
+  uint64_t after;   /* ... or this (the call that changes it is under way), nothing else ... */
+  uint32_t between; /* ... or, for calls of many steps, anything between the two */
+  uint32_t lapped;  /* 1: it may have been lapped and then stands at the oldest */
+};
+
+struct promise {
+  uint64_t done;  /* messages 0 .. done - 1: their calls have returned 0 */
+  uint64_t begun; /* messages done .. begun - 1: may be there, in order, up to any of them ... */
+  uint32_t all_or_none; /* ... or all of them or none of them */
+  uint32_t drops;       /* messages that no group has read may be gone (no gate) */
+  uint32_t closing;     /* finish has been called ... */
+  uint32_t closed;      /* ... and has returned */
+  struct group_promise groups[GROUPS_LOGGED];
+};
+
+/* The page that actor and judge share beside the ring. */
+struct control {
+  struct promise promise;
+  volatile uint32_t region_ended;
+  volatile uint32_t stop_at_end; /* the actor is to stop once more behind its region */
+  volatile uint32_t turn;        /* pause.c: whose turn it is */
+  volatile uint32_t failed_line; /* a check of the actor's own that failed, and what it saw */
+  volatile int64_t failed_value;
+  volatile uint64_t report[4];
+  struct plan plan[MESSAGES];
+};
+
+/* What the actor holds. */
+struct actor {
+  ringbus_ring *ring;
+  ringbus_producer *producer;
+  ringbus_consumer *consumer[GROUPS];
+  ringbus_observer *observer;
+  struct control *control;
+  uint64_t position; /* where the next message will stand, kept by prepare_message */
+  uint64_t sequence;
+  char buffer[8][CAPACITY]; /* messages made before the region begins */
+  uint32_t length[8], tag[8];
+  struct ringbus_message message, messages[64];
+  int result;
+  char copy[CAPACITY];
+};
+
+struct harness {
+  char directory[64];
+  char live_path[96], scratch_path[96];
+  char new_path[96];    /* for a ring that the actor makes */
+  char *live, *scratch; /* plain mappings of the two files */
+  size_t file_bytes;
+  uint64_t data_offset;
+  uint64_t tables_bytes; /* header, slots and groups: [0, tables_bytes) */
+  char *fresh;           /* the live file as it was before anybody attached */
+  char *last;            /* as it was when it was last looked at */
+  struct control *control;
+  const struct layout *layout;
+  const char *scenario;
+  uint64_t instruction; /* within the scenario */
+  uint64_t instructions, states, bad;
+  uint64_t bad_here; /* in this scenario: only the first few are told */
+  pid_t actor;
+  bool full;                               /* RINGBUS_TEST_SCALE=full */
+  const char *only_scenario, *only_layout; /* from the command line: substrings */
+};
+extern struct harness harness;
+
+/* harness_begin: the temporary directory and the signals that clean it up. harness_end: prints the
+ * totals and returns the exit status. */
+void harness_begin(int argc, char **argv);
+int harness_end(const char *what);
+bool harness_wants(const char *scenario, const struct layout *layout);
+
+/* harness_ring: make the live and the scratch ring, for this layout. harness_reset: the live file as
+ * it was before anybody attached, and an empty control page. harness_drop: remove both. */
+void harness_ring(const struct layout *layout, enum ringbus_no_group no_group);
+void harness_reset(void);
+void harness_drop(void);
+
+/* harness_file_changed: does the live file differ from what it was at the last call? */
+bool harness_file_changed(void);
+
+/* harness_bad: one wrong thing. */
+__attribute__((format(printf, 1, 2))) void harness_bad(const char *format, ...);
+
+/* actor_start: fork an actor that runs prepare, stops, runs region, says so, and then runs rest (may
+ * be NULL). Returns false if it did not get to its stop. */
+struct scenario {
+  const char *name;
+  void (*prepare)(struct actor *);
+  void (*region)(struct actor *);
+  void (*rest)(struct actor *);
+  enum ringbus_no_group no_group;
+};
+bool actor_start(const struct scenario *scenario);
+/* actor_step: one instruction. False if it has died, or stopped for a signal of its own. */
+bool actor_step(void);
+/* actor_run_to: let it run until it is about to execute the instruction at address for the first time.
+ * False if it does not come there in its region, or if this machine has no breakpoints to offer. */
+bool actor_run_to(uint64_t address);
+/* actor_continue: let it run freely. actor_kill: SIGKILL, and wait until it is gone.
+ * actor_finish: wait for its orderly end; reports its failed checks. */
+void actor_continue(void);
+void actor_kill(void);
+bool actor_finish(void);
+uint64_t actor_instruction_pointer(void);
+
+/* actor_expect: a check in the actor. */
+#define actor_expect(actor, condition, value)                                                      \
+  do {                                                                                             \
+    if (!(condition))                                                                              \
+      actor_failed(actor, __LINE__, (int64_t)(value));                                             \
+  } while (0)
+__attribute__((noreturn)) void actor_failed(struct actor *actor, int line, int64_t value);
+
+/* fill_message, verify_message: the bytes of message number sequence at a position. */
+void fill_message(char *bytes, uint32_t length, uint64_t sequence, uint64_t position);
+bool verify_message(const struct ringbus_message *message, uint64_t sequence,
+                    const struct plan *plan);
+/* record_bytes: see layout.h. */
+uint64_t record_bytes(uint32_t length, uint32_t tag);
+/* varied_length: a mix of short, long and empty messages. */
+uint32_t varied_length(uint64_t sequence);
+
+/* For the judge's part: publish one message by the plan; read everything there is in a group. */
+int publish_planned(ringbus_producer *producer, struct plan *plan, uint32_t length, uint32_t tag);
+/* drain_group: read and release up to max messages; *next counts them. Returns 0 when nothing is
+ * left or max is reached, else what is wrong (a message that is not as planned: -EILSEQ). */
+int drain_group(ringbus_consumer *consumer, const struct plan *plan, uint64_t max, uint64_t *next);
+
+#endif
