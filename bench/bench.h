@@ -4,8 +4,8 @@
  *   parent, core A: the producer ──── ring, blocks or pipe ────▶ child, core B: the consumer
  *
  * Two processes walk through the same schedule of slices, some 30 ms each. A slice is one
- * contender with one message size. Before and after each slice both bounce one cache line back and
- * forth (the probe): its round trip tells how near to each other the two cores stand at that moment,
+ * contender with one message size. Before and after each slice both bounce one cache line back
+ * and forth (the probe): its round trip tells how near to each other the two cores stand just then,
  * which on a virtual machine changes within seconds and changes every figure by up to ten times.
  * Slices are compared only with slices of the same state; a slice during which the state changed,
  * or another process took one of the cores, is thrown away.

@@ -44,9 +44,9 @@ const char *ringbus_strerror(int error) {
   if (error > 0)
     return "not an error";
   for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-    if (table[i].error == -error)
+    if (-table[i].error == error)
       return table[i].text;
-  const char *text = strerrordesc_np(-error);
+  const char *text = error > -4096 ? strerrordesc_np(-error) : NULL; /* errno is less than that */
   return text ? text : "unknown error";
 }
 

@@ -7,20 +7,12 @@
 
 #include "internal.h"
 
-#if defined(__SANITIZE_THREAD__)
-#define RACES_ARE_SEEN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RACES_ARE_SEEN 1
-#endif
-#endif
-
 /* racy_copy: the one place that deliberately reads what another process may be writing. The copy is
  * thrown away if it was. ThreadSanitizer follows memcpy wherever it is called from, so there bytes are
  * copied one by one. */
 __attribute__((no_sanitize("thread"))) static void racy_copy(void *to, const void *from,
                                                              size_t count) {
-#ifdef RACES_ARE_SEEN
+#ifdef RINGBUS_RACES_ARE_SEEN
   for (size_t i = 0; i < count; i++)
     ((char *)to)[i] = ((const volatile char *)from)[i];
 #else

@@ -32,8 +32,7 @@ enum {
   LONGEST = CAPACITY - 16,
   GROUPS = 3,
   PARTICIPANTS = 5,
-  MESSAGES = 1024, /* more than any scenario and its check publish */
-  GROUPS_LOGGED = GROUPS
+  MESSAGES = 1024 /* more than any scenario and its check publish */
 };
 
 /* Where the counters of the ring stand before anybody attaches, and how sleepers are woken. */
@@ -69,7 +68,7 @@ struct promise {
   uint32_t drops;       /* messages that no group has read may be gone (no gate) */
   uint32_t closing;     /* finish has been called ... */
   uint32_t closed;      /* ... and has returned */
-  struct group_promise groups[GROUPS_LOGGED];
+  struct group_promise groups[GROUPS];
 };
 
 /* The page that actor and judge share beside the ring. */
