@@ -8,10 +8,17 @@
 #include <sys/stat.h>
 #include <time.h>
 
+static void remove_at_exit(void);
+
+static _Noreturn void stop(void) {
+  remove_at_exit();
+  abort();
+}
+
 _Noreturn void test_fail(const char *file, int line, const char *condition) {
   fprintf(stderr, "%s:%d: not so: %s (last error detail: \"%s\")\n", file, line, condition,
           ringbus_error_detail());
-  abort();
+  stop();
 }
 
 void test_require_result(const char *file, int line, const char *call, int result, int expected) {
@@ -19,7 +26,7 @@ void test_require_result(const char *file, int line, const char *call, int resul
     return;
   fprintf(stderr, "%s:%d: %s = %d (%s), not %d (%s); detail: \"%s\"\n", file, line, call, result,
           ringbus_strerror(result), expected, ringbus_strerror(expected), ringbus_error_detail());
-  abort();
+  stop();
 }
 
 /* ---------------------------------------------------------------- where rings live */

@@ -19,10 +19,6 @@ ReportHook(POST_ALL)(struct criterion_global_stats *stats) {
   test_remove_directory();
 }
 
-/* Criterion's own runner does not free everything; tests end without looking for leaks. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libcriterion"; }
-
 /* cr_result: what a call of the library answered, in words if it is not what was expected. */
 #define cr_result(call, expected)                                                                  \
   do {                                                                                             \
