@@ -36,6 +36,8 @@ static int producer_is_done;
 static uint64_t *written_before_publishing; /* [n]: before message n */
 static uint64_t written_before_finishing;
 
+static uint64_t *positions; /* [n]: of message n, from the start */
+
 /* Lapped readers only copy here: whoever borrows in such a group reads what may be overwritten, and asks
  * afterwards; to ThreadSanitizer that is a race. */
 
@@ -44,6 +46,12 @@ static bool done(void) { return __atomic_load_n(&producer_is_done, __ATOMIC_ACQU
 /* Message n: its number, then bytes that belong to it; its tag says the number, too, now and then. */
 static size_t length_of(uint64_t number) { return 8 + number * 31 % (MOST_BYTES - 8); }
 static uint32_t tag_of(uint64_t number) { return number % 3 ? 0 : (uint32_t)number; }
+
+/* BANK: a position and a count that were told together belong together. */
+static void check_pair(uint64_t position, uint64_t count) {
+  REQUIRE(count <= messages);
+  REQUIRE(position - configuration->start == positions[count]);
+}
 
 static void write_message(void *data, uint64_t number) {
   written_before_publishing[number] = ~number;
@@ -285,6 +293,7 @@ static void *come_and_go(void *context) {
     struct ringbus_message message;
     uint64_t next, back, count;
     REQUIRE_RESULT(ringbus_consumer_tell(consumer, &back, &next), 0);
+    check_pair(back, next);
     for (uint64_t n = test_random(&random) % 40; n; n--) {
       int result = ringbus_consumer_borrow(consumer, &message);
       if (result != 0) {
@@ -298,6 +307,7 @@ static void *come_and_go(void *context) {
         sought = ringbus_consumer_seek(consumer, RINGBUS_POSITION, back);
         REQUIRE(sought == 0 || sought == -EINVAL || sought == -EOVERFLOW);
         REQUIRE_RESULT(ringbus_consumer_tell(consumer, &back, &count), 0);
+        check_pair(back, count);
         next = count;
       }
     }
@@ -348,11 +358,14 @@ static void *look_at_everything(void *context) {
     struct ringbus_participant participant;
     REQUIRE_RESULT(ringbus_ring_info(ring, &info), 0);
     REQUIRE(info.tail_count >= tail_before);
+    check_pair(info.tail, info.tail_count);
+    check_pair(info.oldest, info.oldest_count);
     tail_before = info.tail_count;
     if (tail_before > 0)
       REQUIRE(written_before_publishing[tail_before - 1] == ~(tail_before - 1)); /* TAIL */
     for (uint32_t index = 0; index < info.max_groups; index++)
-      ringbus_ring_group(ring, index, &group);
+      if (ringbus_ring_group(ring, index, &group) == 0 && group.name[0] == 'b')
+        check_pair(group.cursor, group.cursor_count); /* "batches": moves, and is there all the time */
     for (uint32_t slot = 1; slot <= info.max_participants; slot++)
       ringbus_ring_participant(ring, slot, &participant);
     REQUIRE(ringbus_ring_wait_for(ring, RINGBUS_CONSUMER, 0) <= 0);
@@ -371,7 +384,10 @@ static void run(const struct configuration *chosen) {
   producer_is_done = 0;
   written_before_finishing = 0;
   written_before_publishing = calloc(messages, sizeof *written_before_publishing);
-  REQUIRE(written_before_publishing);
+  positions = calloc(messages + 1, sizeof *positions);
+  REQUIRE(written_before_publishing && positions);
+  for (uint64_t number = 0; number < messages; number++)
+    positions[number + 1] = positions[number] + reference_bytes(length_of(number), tag_of(number));
   ring = test_ring_starting_at("ring", &options, chosen->start);
   /* Whoever wants to see everything attaches before anything is published. */
   struct {
@@ -396,6 +412,7 @@ static void run(const struct configuration *chosen) {
   REQUIRE_RESULT(ringbus_ring_close(ring), 0);
   REQUIRE_RESULT(ringbus_ring_remove(test_path("ring"), false), 0);
   free(written_before_publishing);
+  free(positions);
 }
 
 int main(int count, char **arguments) {
@@ -408,7 +425,7 @@ int main(int count, char **arguments) {
        (UINT64_C(1) << 63) - 80000},
       {RINGBUS_WAKE_BY_FENCE, RINGBUS_WAIT_ADAPTIVE, RINGBUS_HAND_BACK_LOCKED, 4096, 8},
   };
-  messages = count > 1 ? strtoull(arguments[1], NULL, 0) : test_scaled(4000, 100000);
+  messages = count > 1 ? strtoull(arguments[1], NULL, 0) : test_scaled(10000, 100000);
   for (size_t i = 0; i < sizeof configurations / sizeof configurations[0]; i++)
     run(&configurations[i]);
   return 0;

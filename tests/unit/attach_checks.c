@@ -366,6 +366,15 @@ Test(attach_checks, geometry_that_only_agrees_with_itself_is_refused) {
   changed.checksum = test_checksum(&changed);
   put(&changed);
   cr_result(try_to_open(false), -EBADMSG);
+  for (uint64_t capacity = 4096 - 8; capacity <= 3 * 4096; capacity += 8)
+    if ((capacity & (capacity - 1)) != 0) { /* no power of two, in a file of just that size */
+      changed = original;
+      changed.capacity = capacity;
+      changed.checksum = test_checksum(&changed);
+      put(&changed);
+      cr_assert_eq(truncate(test_path("ring"), (off_t)(original.data_offset + capacity)), 0);
+      cr_result(try_to_open(capacity & 8), -EBADMSG);
+    }
   changed = original;
   changed.slots_offset = 0; /* slots over the identity */
   changed.groups_offset = 512;

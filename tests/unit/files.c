@@ -286,6 +286,28 @@ Test(files, a_full_filesystem_is_refused_at_create_and_nothing_is_left) {
   cr_assert_eq(entries_of(directory), 1);
 }
 
+/* A copy with holes in it would be a signal at its first message. */
+Test(files, a_sparse_copy_on_a_full_filesystem_is_refused_at_open) {
+  struct ringbus_create_options large = {.capacity = 2 << 20};
+  const char *directory = test_path("tmpfs");
+  struct ringbus_header header;
+  struct stat status;
+  char path[300];
+  ringbus_ring *ring = NULL;
+  int fd;
+  ringbus_ring_close(test_ring("ring", &large));
+  test_read_file("ring", 0, &header, sizeof header);
+  cr_assert_eq(stat(test_path("ring"), &status), 0);
+  mount_privately("tmpfs", directory, "size=1m");
+  snprintf(path, sizeof path, "%s/copy", directory);
+  fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+  cr_assert_eq(pwrite(fd, &header, sizeof header, 0), (ssize_t)sizeof header);
+  cr_assert_eq(ftruncate(fd, status.st_size), 0);
+  cr_assert_eq(close(fd), 0);
+  cr_result(ringbus_ring_open(path, NULL, &ring), -ENOSPC);
+  cr_assert_null(ring);
+}
+
 Test(files, filesystems_without_coherent_mappings_are_refused) {
   char options[1000];
   const char *lower = test_path("lower"), *upper = test_path("upper"), *work = test_path("work"),

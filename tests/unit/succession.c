@@ -188,6 +188,27 @@ Test(succession, a_count_stored_without_its_position_is_ignored) {
   cr_assert_eq(count, 9);
 }
 
+/* So that whoever dies between those two stores leaves a whole pair, the other bank is written. */
+Test(succession, the_pair_before_is_left_whole) {
+  ringbus_ring *ring = test_ring("ring", NULL);
+  ringbus_producer *producer = test_producer(ring);
+  ringbus_consumer *consumer = test_consumer(ring, "g");
+  for (uint64_t number = 0; number < 9; number++) {
+    struct ringbus_counted_line tail;
+    struct ringbus_group group;
+    struct ringbus_identity identity;
+    cr_result(send_numbered(producer, number), 0);
+    expect(consumer, number);
+    test_read_file("ring", 0, &identity, sizeof identity);
+    test_read_file("ring", offsetof(struct ringbus_header, tail), &tail, sizeof tail);
+    test_read_file("ring", identity.groups_offset, &group, sizeof group);
+    cr_assert_eq(tail.count[tail.position & 1], number + 1);
+    cr_assert_eq(tail.count[~tail.position & 1], number);
+    cr_assert_eq(group.count[group.cursor & 1], number + 1);
+    cr_assert_eq(group.count[~group.cursor & 1], number);
+  }
+}
+
 /* The dead one's word behind its last message may be anything of an earlier lap; it has cleared it, or
  * not published. Here: what an aborted claim has written spells a current record at the tail + 8. */
 Test(succession, old_payload_that_spells_a_record_is_not_believed) {
