@@ -161,9 +161,6 @@ static int find_target(ringbus_consumer *consumer, enum ringbus_start start, uin
   struct ringbus_consumer_hot *hot = &consumer->hot;
   ringbus_ring *ring = consumer->handle.ring;
   struct counted held;
-  *target = (struct counted){hot->position, hot->count};
-  if (start == RINGBUS_RESUME)
-    return 0;
   /* Everything from the cursor on is held by a group that cannot be lapped, even if the floor was
    * announced above it. */
   bool holds = !hot->lossy && counted_load(&ring_group(ring, consumer->group)->cursor, &held) &&
@@ -316,7 +313,7 @@ int ringbus_consumer_seek(ringbus_consumer *consumer, enum ringbus_start start, 
   unsigned state = state_load(&consumer->hot.view);
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(consumer->hot.view.state);
-  int result = check_start(start);
+  int result = start == RINGBUS_RESUME ? fail(-EINVAL, "seek where?") : check_start(start);
   return result ? result : move_to(consumer, start, position);
 }
 

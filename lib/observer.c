@@ -95,10 +95,8 @@ int ringbus_observer_seek(ringbus_observer *observer, enum ringbus_start start, 
   unsigned state = state_load(&observer->view);
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(observer->view.state);
-  if ((unsigned)start > RINGBUS_POSITION)
+  if (start == RINGBUS_RESUME || (unsigned)start > RINGBUS_POSITION)
     return fail(-EINVAL, "unknown start %d", (int)start);
-  if (start == RINGBUS_RESUME)
-    return 0;
   struct counted found;
   int result = find_start(observer->handle.ring, start, position, &found);
   if (result == 0)

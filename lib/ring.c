@@ -224,7 +224,8 @@ int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options, rin
   int seals = fcntl(fd, F_GET_SEALS);
   if (seals >= 0 && status.st_nlink == 0 &&
       (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
-    return fail(-EPERM, "the memfd is not sealed against shrinking and growing");
+    return fail(-EPERM,
+                "the file has no name, and is not a memfd sealed against shrinking and growing");
   if (!owner_is_trusted(status.st_uid, options))
     return fail(-EPERM,
                 "the ring belongs to user %u, who is not trusted: name that user in the "

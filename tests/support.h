@@ -26,7 +26,8 @@
       test_fail(__FILE__, __LINE__, #condition);                                                   \
   } while (0)
 /* REQUIRE_RESULT: the same for return values of the library, which are shown. */
-#define REQUIRE_RESULT(call, expected) test_require_result(__FILE__, __LINE__, #call, call, expected)
+#define REQUIRE_RESULT(call, expected)                                                             \
+  test_require_result(__FILE__, __LINE__, #call, call, expected)
 _Noreturn void test_fail(const char *file, int line, const char *condition);
 void test_require_result(const char *file, int line, const char *call, int result, int expected);
 

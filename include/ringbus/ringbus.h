@@ -88,10 +88,10 @@ RINGBUS_API const char *ringbus_error_detail(void);
  * which is $RINGBUS_DIR (must exist) or a private one of this user under /dev/shm (made when first
  * needed). Names: 1 to 200 bytes, no '/', not beginning with '.'. */
 
-enum ringbus_no_group { /* what a ring does with messages while it has no group */
-                        RINGBUS_HOLD =
-                            0, /* keep them: it fills up, then -EAGAIN; the first group begins at the oldest */
-                        RINGBUS_DROP = 1 /* give up the oldest for new ones */
+/* what a ring does with messages while it has no group */
+enum ringbus_no_group {
+  RINGBUS_HOLD = 0, /* keep them: it fills up, then -EAGAIN; the first group begins at the oldest */
+  RINGBUS_DROP = 1  /* give up the oldest for new ones */
 };
 
 enum ringbus_wake {
@@ -102,14 +102,14 @@ enum ringbus_wake {
 
 struct ringbus_create_options {
   uint64_t capacity; /* bytes of data: a power of two, 4 KiB (one page) to 1 TiB; 0: 1 MiB */
-  uint32_t
-      max_participants; /* attached at the same time, one of them the producer: 2 to 1023; 0: 63 */
-  uint32_t max_groups;  /* 1 to 64; 0: 16 */
+  /* attached at the same time, one of them the producer: 2 to 1023; 0: 63 */
+  uint32_t max_participants;
+  uint32_t max_groups; /* 1 to 64; 0: 16 */
   enum ringbus_no_group no_group;
   enum ringbus_wake wake;
-  mode_t mode;    /* permissions of the file (0777 at most), whatever the umask; 0: 0600.
-                                    Who may read it can see all, and can keep others from attaching by
-                                    read locks; who may write it can stop it and forge messages */
+  /* permissions of the file (0777 at most), whatever the umask; 0: 0600. Who may read it can see all,
+   * and can keep others from attaching by read locks; who may write it can stop it and forge messages */
+  mode_t mode;
   bool set_group; /* give the file to this group (with a mode that lets it in) */
   gid_t group;
   bool open_existing; /* a ring that is already there is opened instead of -EEXIST */
@@ -122,9 +122,9 @@ struct ringbus_open_options {
   bool huge_pages;  /* advise transparent huge pages for the data */
   bool allow_owner; /* besides this user and root, accept this owner of the file */
   uid_t owner;
-  bool fresh_description; /* open_fd: nobody else has or will have this open file description
-                                    (close the descriptor at once), so it may be used for locks where
-                                    reopening is impossible; one attached handle at a time */
+  /* open_fd: nobody else has or will have this open file description (close the descriptor at once),
+   * so it may be used for locks where reopening is impossible; one attached handle at a time */
+  bool fresh_description;
 };
 
 /* ringbus_ring_create: make a new ring and open it. The file gets its name only when it is whole, and
@@ -197,8 +197,9 @@ struct ringbus_ring_info {
   enum ringbus_no_group no_group;
   enum ringbus_wake wake;
   bool closed, retired, read_only;
-  bool sleepers_poll; /* nobody can be woken (wake never, or no membarrier for this process):
-                                 waiting in this process is polling, every millisecond */
+  /* nobody can be woken (wake never, or no membarrier for this process): waiting in this process is
+   * polling, every millisecond */
+  bool sleepers_poll;
   uint8_t ring_id[16];
   char library_version[32]; /* of the creator */
 };
@@ -218,8 +219,8 @@ struct ringbus_participant {
 
 enum ringbus_policy {
   RINGBUS_GATE = 0, /* always waited for, even while nobody is attached */
-  RINGBUS_GATE_WHILE_ATTACHED =
-      1,             /* waited for while its consumer lives; else lapped, losses counted */
+  /* waited for while its consumer lives; else lapped, losses counted */
+  RINGBUS_GATE_WHILE_ATTACHED = 1,
   RINGBUS_LAPPED = 2 /* never waited for */
 };
 
@@ -261,18 +262,19 @@ RINGBUS_API int ringbus_ring_wait_for(ringbus_ring *ring, enum ringbus_role role
 /* ------------------------------------------------------------------ messages */
 
 struct ringbus_message {
-  const void *data; /* in the ring (borrow) or the caller's buffer (recv); NULL if size only */
+  const void *data; /* in the ring (borrow) or the caller's buffer (recv) */
   uint32_t length;
-  uint32_t tag;      /* the user's; 0 if none was given */
-  uint64_t position; /* unique as long as the ring lives; on a disk, with ring_info.epoch, which a
-                                 reboot raises: what was published after the last flush is forgotten
-                                 then, and its positions may be used again */
+  uint32_t tag; /* the user's; 0 if none was given */
+  /* unique as long as the ring lives; on a disk, with ring_info.epoch, which a reboot raises: what was
+   * published after the last flush is forgotten then, and its positions may be used again */
+  uint64_t position;
 };
 
-enum ringbus_wait {                            /* how a wait call waits */
-                    RINGBUS_WAIT_ADAPTIVE = 0, /* spin some microseconds, then sleep */
-                    RINGBUS_WAIT_SPIN = 1,     /* never sleep; lowest latency, takes a core */
-                    RINGBUS_WAIT_BLOCK = 2     /* sleep at once */
+/* how a wait call waits */
+enum ringbus_wait {
+  RINGBUS_WAIT_ADAPTIVE = 0, /* spin some microseconds, then sleep */
+  RINGBUS_WAIT_SPIN = 1,     /* never sleep: lowest latency, takes a core, heeds no signal */
+  RINGBUS_WAIT_BLOCK = 2     /* sleep at once */
 };
 
 /* ------------------------------------------------------------------ producer */
@@ -345,33 +347,38 @@ RINGBUS_API int ringbus_producer_detach(ringbus_producer *producer);
 
 /* ------------------------------------------------------------------ consumer */
 
-enum ringbus_start { /* where a reader begins */
-                     RINGBUS_RESUME =
-                         0, /* consumer: where its group stands; a new group, an observer: at the oldest */
-                     RINGBUS_OLDEST = 1, /* the oldest message still in the ring */
-                     RINGBUS_NEWEST = 2, /* behind the newest: only what is published from now on */
-                     RINGBUS_POSITION =
-                         3 /* at a given position, which must be a message still in the ring, or the tail */
+/* where a reader begins */
+enum ringbus_start {
+  /* consumer: where its group stands; a new group, an observer: at the oldest */
+  RINGBUS_RESUME = 0,
+  RINGBUS_OLDEST = 1, /* the oldest message still in the ring */
+  RINGBUS_NEWEST = 2, /* behind the newest: only what is published from now on */
+  /* at a given position, which must be that of a message still in the ring, or the tail */
+  RINGBUS_POSITION = 3
 };
 
-enum ringbus_hand_back { /* how a consumer gives the lines it has read back to the producer's core */
-                         RINGBUS_HAND_BACK_DEFAULT = 0,
-                         RINGBUS_HAND_BACK_NEVER = 1,
-                         RINGBUS_HAND_BACK_STORE = 2, /* one same-value store into each line read */
-                         RINGBUS_HAND_BACK_LOCKED = 3 /* "lock or 0" into each line read */
+/* how a consumer gives the lines it has read back to the producer's core */
+enum ringbus_hand_back {
+  RINGBUS_HAND_BACK_DEFAULT = 0,
+  RINGBUS_HAND_BACK_NEVER = 1,
+  RINGBUS_HAND_BACK_STORE = 2, /* one same-value store into each line read */
+  RINGBUS_HAND_BACK_LOCKED = 3 /* "lock or 0" into each line read */
 };
 
 struct ringbus_consumer_options {
-  const char *name;           /* shown to people; NULL: the program's name */
-  const char *group;          /* a named group keeps its cursor when its consumer leaves or dies
-                                 (durable); NULL: a group of its own that ends with this consumer */
+  const char *name; /* shown to people; NULL: the program's name */
+  /* a named group keeps its cursor when its consumer leaves or dies (durable); NULL: a group of its own
+   * that ends with this consumer */
+  const char *group;
   enum ringbus_policy policy; /* of a new group; an existing one keeps its own */
-  uint64_t max_lag; /* of a new group, bytes: if a claim would put it further behind than this
-                                 it is lapped instead of waited for; 0: no limit */
-  enum ringbus_start start;  /* RINGBUS_RESUME, or move the group's cursor there first */
-  uint64_t position;         /* for RINGBUS_POSITION */
-  bool end_without_producer; /* no living producer and nothing left to read: wait answers -EPIPE
-                                 instead of waiting for the next one (the first one is waited for) */
+  /* of a new group, bytes: if a claim would put it further behind than this it is lapped instead of
+   * waited for; 0: no limit */
+  uint64_t max_lag;
+  enum ringbus_start start; /* RINGBUS_RESUME, or move the group's cursor there first */
+  uint64_t position;        /* for RINGBUS_POSITION */
+  /* no living producer and nothing left to read: wait answers -EPIPE instead of waiting for the next
+   * one (the first one is waited for) */
+  bool end_without_producer;
   enum ringbus_wait wait;
   int64_t look_ns; /* a sleep is cut into looks of at most this; 0: 50 ms */
   enum ringbus_hand_back hand_back;

@@ -68,7 +68,8 @@ static int consume(struct test_child *self, void *context) {
     if (part->number % 3 == 0)
       result = ringbus_consumer_borrow(consumer, batch);
     else if (part->number % 3 == 1)
-      result = ringbus_consumer_borrow_batch(consumer, batch, 1 + test_random(&random) % 32, &count);
+      result =
+          ringbus_consumer_borrow_batch(consumer, batch, 1 + test_random(&random) % 32, &count);
     else
       result = ringbus_consumer_recv(consumer, buffer, sizeof buffer, batch);
     if (result == 0) {

@@ -85,7 +85,8 @@ static uint64_t publish_some(ringbus_producer *producer, uint64_t number) {
   int result;
   switch (number % 5) {
   case 0: /* in place */
-    while ((result = ringbus_producer_claim(producer, MOST_BYTES, tag_of(number), &data)) == -EAGAIN)
+    while ((result = ringbus_producer_claim(producer, MOST_BYTES, tag_of(number), &data)) ==
+           -EAGAIN)
       wait_for_room(producer, MOST_BYTES, tag_of(number));
     REQUIRE_RESULT(result, 0);
     write_message(data, number);
@@ -365,7 +366,8 @@ static void *look_at_everything(void *context) {
       REQUIRE(written_before_publishing[tail_before - 1] == ~(tail_before - 1)); /* TAIL */
     for (uint32_t index = 0; index < info.max_groups; index++)
       if (ringbus_ring_group(ring, index, &group) == 0 && group.name[0] == 'b')
-        check_pair(group.cursor, group.cursor_count); /* "batches": moves, and is there all the time */
+        check_pair(group.cursor,
+                   group.cursor_count); /* "batches": moves, and is there all the time */
     for (uint32_t slot = 1; slot <= info.max_participants; slot++)
       ringbus_ring_participant(ring, slot, &participant);
     REQUIRE(ringbus_ring_wait_for(ring, RINGBUS_CONSUMER, 0) <= 0);
@@ -418,7 +420,8 @@ static void run(const struct configuration *chosen) {
 int main(int count, char **arguments) {
   static const struct configuration configurations[] = {
       {RINGBUS_WAKE_BY_MEMBARRIER, RINGBUS_WAIT_ADAPTIVE, RINGBUS_HAND_BACK_DEFAULT, 4096, 0},
-      {RINGBUS_WAKE_BY_FENCE, RINGBUS_WAIT_BLOCK, RINGBUS_HAND_BACK_STORE, 4096, UINT64_MAX - 99999},
+      {RINGBUS_WAKE_BY_FENCE, RINGBUS_WAIT_BLOCK, RINGBUS_HAND_BACK_STORE, 4096,
+       UINT64_MAX - 99999},
       {RINGBUS_WAKE_NEVER, RINGBUS_WAIT_ADAPTIVE, RINGBUS_HAND_BACK_LOCKED, 8192,
        (UINT64_C(1) << 32) - 80000},
       {RINGBUS_WAKE_BY_MEMBARRIER, RINGBUS_WAIT_BLOCK, RINGBUS_HAND_BACK_NEVER, 65536,

@@ -83,7 +83,8 @@ Test(attach_checks, every_byte_of_the_identity_changed_to_every_value_is_refused
 }
 
 /* Whoever changes the checksum, too, is not damage but an enemy. */
-Test(attach_checks, every_byte_changed_with_a_right_checksum_is_refused_or_harmless, .timeout = 300) {
+Test(attach_checks, every_byte_changed_with_a_right_checksum_is_refused_or_harmless,
+     .timeout = 300) {
   unsigned step = (unsigned)test_scaled(11, 1);
   uint64_t opened = 0, refused = 0;
   make();
@@ -103,7 +104,8 @@ Test(attach_checks, every_byte_changed_with_a_right_checksum_is_refused_or_harml
   cr_assert(opened > 0 && refused > 0);
 }
 
-Test(attach_checks, every_single_bit_of_the_header_behind_the_identity_is_survived, .timeout = 300) {
+Test(attach_checks, every_single_bit_of_the_header_behind_the_identity_is_survived,
+     .timeout = 300) {
   struct ringbus_header header;
   unsigned char *bytes = (unsigned char *)&header;
   make();
@@ -176,7 +178,6 @@ Test(attach_checks, the_other_byte_order_is_not_supported) {
   changed.checksum = __builtin_bswap64(test_checksum(&changed));
   put(&changed);
   cr_result(try_to_open(false), -EPROTONOSUPPORT);
-  cr_assert_eq(test_path("ring")[0], '/');
   cr_assert_eq(__builtin_bswap64(RINGBUS_MAGIC), RINGBUS_MAGIC_SWAPPED);
 }
 

@@ -269,7 +269,7 @@ Test(descriptors, a_read_lock_does_not_look_alive) {
   /* It can be in the way of newcomers, as whoever may read the file can, but not of who has force. */
   cr_assert(ringbus_producer_attach(ring, NULL, &producer) < 0);
   cr_assert(ringbus_ring_remove(test_path("ring"), false) == 0 ||
-            ringbus_ring_remove(test_path("ring"), true) == 0,
+                ringbus_ring_remove(test_path("ring"), true) == 0,
             "%s", ringbus_error_detail());
   close(fd);
 }

@@ -234,10 +234,10 @@ Test(geometry, empty_messages_count_and_keep_their_tags) {
 }
 
 Test(geometry, largest_message_and_beyond) {
-  static const size_t beyond[] = {LARGEST + 1,       LARGEST + 2,      CAPACITY - 8,  CAPACITY,
-                                  CAPACITY + 8,      0x7fffffff,       0x80000000,    0xffffffff,
-                                  0x100000000,       SIZE_MAX / 2,     SIZE_MAX - 16, SIZE_MAX - 8,
-                                  SIZE_MAX - 7,      SIZE_MAX - 1,     SIZE_MAX};
+  static const size_t beyond[] = {LARGEST + 1,  LARGEST + 2,  CAPACITY - 8,  CAPACITY,
+                                  CAPACITY + 8, 0x7fffffff,   0x80000000,    0xffffffff,
+                                  0x100000000,  SIZE_MAX / 2, SIZE_MAX - 16, SIZE_MAX - 8,
+                                  SIZE_MAX - 7, SIZE_MAX - 1, SIZE_MAX};
   struct ringbus_ring_info info;
   void *data = &info;
   start_at(0);

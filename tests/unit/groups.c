@@ -222,7 +222,8 @@ Test(groups, gate_while_attached_stops_gating_when_the_producer_finds_its_consum
   cr_result(ringbus_producer_wait(producer, 32, 0, RINGBUS_FOREVER), 0);
   publish(1000);
   consumer = join("g", RINGBUS_GATE, 0);
-  cr_assert_eq(group_named("g").policy, RINGBUS_GATE_WHILE_ATTACHED, "an existing one keeps its own");
+  cr_assert_eq(group_named("g").policy, RINGBUS_GATE_WHILE_ATTACHED,
+               "an existing one keeps its own");
   cr_assert_gt(group_named("g").lost_messages, full);
   expect_all(consumer, info().oldest_count, published);
 }
@@ -514,10 +515,9 @@ Test(groups, a_position_that_is_no_message_is_refused) {
   publish(120); /* the first ones are overwritten */
   cr_result(ringbus_producer_tell(producer, &tail, NULL), 0);
   {
-    uint64_t wrong[] = {start,     start + 16, info().oldest + 1, info().oldest + 4,
-                        tail - 8,  tail + 8,   tail + 16,         tail + CAPACITY,
-                        tail + 1,  0x1234567,  UINT64_MAX,        start - 8,
-                        tail - 12, UINT64_MAX / 2};
+    uint64_t wrong[] = {start,      start + 16, info().oldest + 1, info().oldest + 4, tail - 8,
+                        tail + 8,   tail + 16,  tail + CAPACITY,   tail + 1,          0x1234567,
+                        UINT64_MAX, start - 8,  tail - 12,         UINT64_MAX / 2};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
       options.position = wrong[i];
       cr_result(ringbus_consumer_attach(ring, &options, &consumer), -EINVAL);
@@ -593,7 +593,8 @@ Test(groups, a_dead_consumer_is_succeeded) {
 }
 
 Test(groups, full_tables_are_refused_and_named) {
-  struct ringbus_create_options few = {.capacity = CAPACITY, .max_participants = 4, .max_groups = 2};
+  struct ringbus_create_options few = {
+      .capacity = CAPACITY, .max_participants = 4, .max_groups = 2};
   ringbus_consumer *consumers[2], *none = NULL;
   struct ringbus_consumer_options options = {.group = "third"};
   make(&few);

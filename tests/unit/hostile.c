@@ -30,8 +30,8 @@ static uint64_t below(uint64_t limit) { return test_random(&random_state) % limi
 /* ---------------------------------------------------------------- the victims */
 
 static bool is_known(int result) {
-  static const int known[] = {0,       -EAGAIN,    -EMSGSIZE, -EPIPE, -ESTALE, -EOVERFLOW,
-                              -EBADMSG, -EINVAL,   -EBUSY,    -ENOSPC, -ETIMEDOUT, -ENOENT};
+  static const int known[] = {0,        -EAGAIN, -EMSGSIZE, -EPIPE,  -ESTALE,    -EOVERFLOW,
+                              -EBADMSG, -EINVAL, -EBUSY,    -ENOSPC, -ETIMEDOUT, -ENOENT};
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
     if (known[i] == result)
       return true;
@@ -66,7 +66,8 @@ static void attach_all(void) {
   options = (struct ringbus_consumer_options){.group = "limited", .max_lag = 1000};
   if (!limited)
     TRY(ringbus_consumer_attach(ring, &options, &limited));
-  options = (struct ringbus_consumer_options){.group = "gating", .start = (enum ringbus_start)below(4)};
+  options =
+      (struct ringbus_consumer_options){.group = "gating", .start = (enum ringbus_start)below(4)};
   if (!gating)
     TRY(ringbus_consumer_attach(ring, &options, &gating));
   if (!observer)
@@ -116,7 +117,8 @@ static void consume(ringbus_consumer *consumer) {
   TRY(ringbus_consumer_still_valid(consumer));
   TRY(ringbus_consumer_release(consumer));
   TRY(ringbus_consumer_tell(consumer, &position, &count));
-  TRY(ringbus_consumer_seek(consumer, (enum ringbus_start)(1 + below(3)), position - below(64) * 8));
+  TRY(ringbus_consumer_seek(consumer, (enum ringbus_start)(1 + below(3)),
+                            position - below(64) * 8));
   TRY(ringbus_consumer_wait(consumer, 0));
   TRY(ringbus_consumer_lost(consumer, &position, &count));
 }
@@ -210,8 +212,7 @@ static void forge_a_word(void) {
   uint64_t tail = header->tail.position & ~UINT64_C(7);
   uint64_t position = tail - 4096 + below(1024) * 8;
   uint64_t forged = ringbus_word_head(&ring->view, position, below(8) ? 2 : below(4)) |
-                    (test_random(&random_state) &
-                     ((UINT64_C(1) << ring->view.state_shift) - 1));
+                    (test_random(&random_state) & ((UINT64_C(1) << ring->view.state_shift) - 1));
   *word_of(ring->geometry.data_offset + (position & 4095)) = forged;
 }
 
@@ -223,8 +224,19 @@ static void shift_a_position(void) {
       word_of(ring->geometry.groups_offset + below(4) * sizeof(struct ringbus_group) +
               offsetof(struct ringbus_group, cursor)),
   };
-  static const uint64_t shifts[] = {1, 2, 4, 8, 16, 4088, 4096, 4104, 8192, UINT64_C(1) << 32,
-                                    UINT64_C(1) << 62, UINT64_C(1) << 63, UINT64_C(3) << 62};
+  static const uint64_t shifts[] = {1,
+                                    2,
+                                    4,
+                                    8,
+                                    16,
+                                    4088,
+                                    4096,
+                                    4104,
+                                    8192,
+                                    UINT64_C(1) << 32,
+                                    UINT64_C(1) << 62,
+                                    UINT64_C(1) << 63,
+                                    UINT64_C(3) << 62};
   uint64_t *field = fields[below(3)], shift = shifts[below(sizeof shifts / sizeof shifts[0])];
   *field += below(2) ? shift : -shift;
 }
@@ -458,7 +470,8 @@ Test(hostile, names_from_the_file_are_ended_and_printable) {
 
 /* A cursor outside the ring is not waited for, and blamed. */
 Test(hostile, a_broken_cursor_does_not_stop_the_ring_and_is_counted) {
-  static const uint64_t broken[] = {8, 4104, UINT64_C(1) << 32, UINT64_C(1) << 63, 6, (uint64_t)-8192};
+  static const uint64_t broken[] = {8, 4104,           UINT64_C(1) << 32, UINT64_C(1) << 63,
+                                    6, (uint64_t)-8192};
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
     struct ringbus_ring_info info;
     ringbus_producer *with;

@@ -14,10 +14,11 @@ Test(interface, version_is_that_of_the_header) {
 }
 
 Test(interface, every_error_of_the_table_has_its_own_sentence) {
-  static const int errors[] = {0,       EAGAIN,          EMSGSIZE, EPIPE,  ESTALE, EOVERFLOW, EBADMSG,
-                               EBUSY,   EPROTONOSUPPORT, ECHILD,   EINVAL, EINTR,  ETIMEDOUT, ENOENT,
-                               EEXIST,  ENOSPC,          EACCES,   EPERM,  ELOOP,  EOPNOTSUPP,
-                               ENOMEM,  EMFILE,          EIO,      ENAMETOOLONG};
+  static const int errors[] = {0,         EAGAIN,  EMSGSIZE,  EPIPE,           ESTALE,
+                               EOVERFLOW, EBADMSG, EBUSY,     EPROTONOSUPPORT, ECHILD,
+                               EINVAL,    EINTR,   ETIMEDOUT, ENOENT,          EEXIST,
+                               ENOSPC,    EACCES,  EPERM,     ELOOP,           EOPNOTSUPP,
+                               ENOMEM,    EMFILE,  EIO,       ENAMETOOLONG};
   for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
     const char *text = ringbus_strerror(-errors[i]);
     cr_assert(text && strlen(text) > 3, "%d", errors[i]);
@@ -28,7 +29,8 @@ Test(interface, every_error_of_the_table_has_its_own_sentence) {
 }
 
 Test(interface, strerror_is_never_null) {
-  static const int edges[] = {INT_MIN, INT_MIN + 1, -100000, -134, -133, 1, 2, 133, 100000, INT_MAX};
+  static const int edges[] = {INT_MIN, INT_MIN + 1, -100000, -134,   -133,
+                              1,       2,           133,     100000, INT_MAX};
   for (int error = -4096; error <= 4096; error++)
     cr_assert(ringbus_strerror(error) && *ringbus_strerror(error));
   for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++)

@@ -16,8 +16,8 @@ struct logged {
 struct reader {
   bool exists; /* the group */
   bool lapped, while_attached;
-  uint64_t released; /* index of the next message that was not released */
-  uint64_t next;     /* ... that was not borrowed */
+  uint64_t released;                  /* index of the next message that was not released */
+  uint64_t next;                      /* ... that was not borrowed */
   uint64_t lost_messages, lost_bytes; /* of this handle */
   ringbus_consumer *handle;
 };
@@ -122,9 +122,9 @@ static uint32_t some_tag(void) { return below(2) ? 0 : (uint32_t)test_random(&ra
 
 static void send_one(void) {
   uint32_t length = some_length(), tag = some_tag();
-  int expected = length > CAPACITY - 16 - (tag ? 4 : 0)  ? -EMSGSIZE
-                 : fits(reference_bytes(length, tag)) ? 0
-                                                      : -EAGAIN;
+  int expected = length > CAPACITY - 16 - (tag ? 4 : 0) ? -EMSGSIZE
+                 : fits(reference_bytes(length, tag))   ? 0
+                                                        : -EAGAIN;
   AGREE_RESULT(ringbus_producer_send(producer, test_content(published), length, tag), expected);
   if (expected == 0)
     note(length, tag);
@@ -134,9 +134,9 @@ static void send_one(void) {
 static void claim_and_commit(void) {
   uint32_t length = some_length(), tag = some_tag(), commits = (uint32_t)below(length + 1);
   void *data = NULL;
-  int expected = length > CAPACITY - 16 - (tag ? 4 : 0)  ? -EMSGSIZE
-                 : fits(reference_bytes(length, tag)) ? 0
-                                                      : -EAGAIN;
+  int expected = length > CAPACITY - 16 - (tag ? 4 : 0) ? -EMSGSIZE
+                 : fits(reference_bytes(length, tag))   ? 0
+                                                        : -EAGAIN;
   AGREE_RESULT(ringbus_producer_claim(producer, length, tag, &data), expected);
   if (expected != 0)
     return;
@@ -235,8 +235,9 @@ static void recv_some(struct reader *reader) {
     uint64_t index = reader->next;
     int expected = next_answer(reader);
     if (expected == 0 && log_[index].length && below(10) == 0) {
-      AGREE_RESULT(ringbus_consumer_recv(reader->handle, buffer, below(log_[index].length), &message),
-                   -EMSGSIZE);
+      AGREE_RESULT(
+          ringbus_consumer_recv(reader->handle, buffer, below(log_[index].length), &message),
+          -EMSGSIZE);
       AGREE(message.length == log_[index].length);
     }
     AGREE_RESULT(ringbus_consumer_recv(reader->handle, buffer, sizeof buffer, &message), expected);
@@ -279,8 +280,7 @@ static uint64_t a_wrong_position(void) {
   case 2:
     return start + position_of_index(published) + 8 * (1 + below(1000));
   default: /* inside a record, if it is large enough */
-    return start + position_of_index(index) +
-           (log_[index].length > 8 ? 8 : 4);
+    return start + position_of_index(index) + (log_[index].length > 8 ? 8 : 4);
   }
 }
 

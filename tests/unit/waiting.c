@@ -180,7 +180,8 @@ static int consume_in_child(struct test_child *self, void *context) {
   return 0;
 }
 
-Test(waiting, both_sides_wake_each_other_in_every_mode_and_policy_between_processes, .timeout = 120) {
+Test(waiting, both_sides_wake_each_other_in_every_mode_and_policy_between_processes,
+     .timeout = 120) {
   for (size_t wake = 0; wake < 3; wake++)
     for (size_t mine = 0; mine < 3; mine++) {
       struct ringbus_create_options options = {.capacity = 4096, .wake = wakes[wake]};
