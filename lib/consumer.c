@@ -190,13 +190,14 @@ static int find_target(ringbus_consumer *consumer, enum ringbus_start start, uin
 static int move_to(ringbus_consumer *consumer, enum ringbus_start start, uint64_t position) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   ringbus_ring *ring = consumer->handle.ring;
-  struct counted target, reached;
+  struct counted target, reached, held;
   int result = find_target(consumer, start, position, &target);
   if (result != 0)
     return result;
   reached = target;
-  if (!hot->lossy && distance(hot->released, target.position) < 0)
-    group_gate(ring, consumer->group, &reached); /* going back is joining again */
+  if (!hot->lossy && distance(hot->released, target.position) < 0 &&
+      counted_load(&ring_group(ring, consumer->group)->cursor, &held))
+    group_gate(ring, consumer->group, &reached, &held); /* going back is joining again */
   else if (target.position != hot->released)
     counted_store(&ring_group(ring, consumer->group)->cursor, target); /* RELEASE */
   hot->position = hot->released = reached.position;

@@ -29,22 +29,27 @@ static uint64_t gating_of(const ringbus_ring *ring, uint32_t index) {
 /* Only by a holder of the table lock, or by the group's own consumer. */
 static void gating_set(ringbus_ring *ring, uint32_t index, uint64_t gating) {
   uint64_t *field = &ring_group(ring, index)->gating;
-  uint64_t joins = (shared_load(field) >> 2) + (gating == RINGBUS_GATING_JOINING);
-  shared_store(field, joins << 2 | gating);
+  bool joins = gating == RINGBUS_GATING_JOINING || gating == RINGBUS_GATING_BACK;
+  shared_store(field, ((shared_load(field) >> 2) + joins) << 2 | gating);
 }
 
 /* JOIN, see inline.h. Correct whether the group is new, resumes, or moves its cursor back, and may be
  * done again by anybody if its consumer died on the way. */
-void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor) {
+void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor,
+                const struct counted *held) {
   struct ringbus_group *group = ring_group(ring, index);
-  gating_set(ring, index, RINGBUS_GATING_JOINING);
+  if (held)
+    counted_store(&group->held, *held);
+  gating_set(ring, index, held ? RINGBUS_GATING_BACK : RINGBUS_GATING_JOINING);
   counted_store(&group->cursor, *cursor);
   shared_set_bits(&ring->header->join.groups, bit_of(index));
   shared_fence();
-  struct counted floor = floor_load(ring);
-  if (distance(cursor->position, floor.position) > 0) {
-    *cursor = floor;
-    counted_store(&group->cursor, floor);
+  struct counted least = floor_load(ring);
+  if (held && distance(held->position, least.position) > 0)
+    least = *held;
+  if (distance(cursor->position, least.position) > 0) {
+    *cursor = least;
+    counted_store(&group->cursor, least);
   }
   gating_set(ring, index, RINGBUS_GATING_SETTLED);
 }
@@ -116,7 +121,7 @@ static int group_create(struct handle *handle, const struct ringbus_consumer_opt
     gating_set(ring, *index, RINGBUS_GATING_NONE);
     shared_set_bits(&ring->header->join.groups, bit_of(*index));
   } else {
-    group_gate(ring, *index, start);
+    group_gate(ring, *index, start, NULL);
   }
   return 0;
 }
@@ -148,7 +153,7 @@ static int group_resume(struct handle *handle, uint32_t index, struct counted *s
   if (held)
     ; /* it has been waited for: the cursor stands, even if the floor was announced above it */
   else if (policy != RINGBUS_GROUP_LAPPED)
-    group_gate(ring, index, start);
+    group_gate(ring, index, start, NULL);
   else if (distance(start->position, floor.position) > 0)
     counted_store(&group->cursor, *start = floor);
   lost->position = start->position - was.position;
@@ -220,7 +225,7 @@ static bool group_is_reapable(const ringbus_ring *ring, uint32_t index) {
   bool ephemeral = !(shared_load32(&group->flags) & RINGBUS_GROUP_DURABLE);
   bool while_attached = shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED;
   return group_exists(ring, index) &&
-         (ephemeral || gating == RINGBUS_GATING_JOINING ||
+         (ephemeral || gating == RINGBUS_GATING_JOINING || gating == RINGBUS_GATING_BACK ||
           (while_attached && gating != RINGBUS_GATING_NONE)) &&
          !participant_alive(ring, shared_load(&group->member));
 }
@@ -228,15 +233,16 @@ static bool group_is_reapable(const ringbus_ring *ring, uint32_t index) {
 void groups_reap_locked(ringbus_ring *ring) {
   for (uint32_t index = 0; index < ring->geometry.group_count; index++) {
     struct ringbus_group *group = ring_group(ring, index);
-    struct counted cursor;
+    struct counted cursor, held;
     if (!group_is_reapable(ring, index))
       continue;
     if (!(shared_load32(&group->flags) & RINGBUS_GROUP_DURABLE))
       group_forget(ring, index);
     else if (shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED)
       gating_set(ring, index, RINGBUS_GATING_NONE);
-    else if (counted_load(&group->cursor, &cursor))
-      group_gate(ring, index, &cursor);
+    else if (counted_load(&group->cursor, &cursor) && counted_load(&group->held, &held))
+      group_gate(ring, index, &cursor,
+                 gating_of(ring, index) == RINGBUS_GATING_BACK ? &held : NULL);
   }
 }
 

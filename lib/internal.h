@@ -157,8 +157,10 @@ void group_leave(struct handle *handle, uint32_t index, bool forget);
 /* A private copy of a group's description, its name fit to be shown. */
 struct ringbus_group group_copy(const ringbus_ring *ring, uint32_t index);
 /* group_gate: JOIN. Make cursor visible as gating; on return it is where nothing will be
- * overwritten, at or after where it was asked for. */
-void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor);
+ * overwritten, at or after where it was asked for. held: where the cursor stands now, if that is ahead
+ * and gates; it ends up no further. NULL: it does not gate yet. */
+void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor,
+                const struct counted *held);
 /* wake_producers: there may be room now. */
 void wake_producers(ringbus_ring *ring);
 /* groups_reap: forget the dead members of groups that do not outlive them. */

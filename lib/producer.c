@@ -68,7 +68,7 @@ static bool gate_load(ringbus_producer *producer, uint32_t index, uint64_t bytes
       return false; /* lapped, as its policy says */
     if (lag <= capacity && position_is_sound(raw))
       return true;
-    if ((gating & RINGBUS_GATING_MASK) == RINGBUS_GATING_JOINING)
+    if ((gating & RINGBUS_GATING_MASK) != RINGBUS_GATING_SETTLED)
       break;
     shared_add(&ring->header->counters.broken_cursors, 1);
     shared_store(&ring->header->counters.broken_group, index + 1);

@@ -41,6 +41,9 @@
  *             floor it moves up to it; if not, the producer sees the joiner's cursor and does not write
  *             past cursor + capacity. Without either fence both may miss, and the joiner's first
  *             messages are overwritten. Seeking back and resuming after not gating are joins.
+ *             Seeking back says BACK instead of JOINING, and moves up no further than where the cursor
+ *             stood (held, in the file for whoever finishes the join of the dead): from there on every
+ *             look of the producer finds a cursor that protects it, whatever floor is announced.
  *             A JOINING cursor may be any distance behind, and is waited for. A SETTLED one is never
  *             outside the ring: if it is, the file is damaged. The two loads of gating (which counts
  *             joins) tell that the cursor in between belongs to that state. A floor may stand above a

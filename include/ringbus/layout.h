@@ -91,6 +91,7 @@
 #define RINGBUS_GATING_MASK 3u
 #define RINGBUS_GATING_NONE 0u
 #define RINGBUS_GATING_JOINING 1u /* the cursor may still move up to the floor */
+#define RINGBUS_GATING_BACK 3u    /* seeking back: as JOINING, but not further up than held */
 #define RINGBUS_GATING_SETTLED 2u /* nothing at or after the cursor has been overwritten */
 /* group.flags */
 #define RINGBUS_GROUP_DURABLE 1u
@@ -262,7 +263,8 @@ struct ringbus_slot {
  * | +128 |   24 | cursor      | its consumer                                       | producer       | RELEASE |
  * | +152 |    8 | member      | attach, detach, reaper, holding the table lock     | attach, reaper | -       |
  * | +160 |    8 | max_lag     | creator of the group                               | producer       | JOIN    |
- * | +168 |    8 | gating      | attach, detach, reaper, holding the table lock     | producer       | JOIN    |  */
+ * | +168 |    8 | gating      | attach, detach, reaper, holding the table lock     | producer       | JOIN    |
+ * | +176 |   24 | held        | its consumer, before gating BACK                   | reaper         | JOIN    |  */
 struct ringbus_group {
   char name[RINGBUS_NAME_BYTES];
   uint32_t policy;
@@ -275,8 +277,10 @@ struct ringbus_group {
   uint64_t count[2];
   uint64_t member;  /* generation << 16 | slot; 0 none */
   uint64_t max_lag; /* bytes; a cursor further behind no longer gates; 0: no limit */
-  uint64_t gating;  /* joins << 2 | NONE, JOINING or SETTLED */
-  uint64_t reserved1[10];
+  uint64_t gating;  /* joins << 2 | NONE, JOINING, SETTLED or BACK */
+  uint64_t held;    /* | bank; where the cursor stood before it was moved back */
+  uint64_t held_count[2];
+  uint64_t reserved1[7];
 };
 
 #define RINGBUS_ASSERT_OFFSET(type, field, offset)                                                 \
@@ -354,6 +358,7 @@ RINGBUS_ASSERT_OFFSET(ringbus_group, count, 136);
 RINGBUS_ASSERT_OFFSET(ringbus_group, member, 152);
 RINGBUS_ASSERT_OFFSET(ringbus_group, max_lag, 160);
 RINGBUS_ASSERT_OFFSET(ringbus_group, gating, 168);
+RINGBUS_ASSERT_OFFSET(ringbus_group, held, 176);
 RINGBUS_STATIC_ASSERT(sizeof(struct ringbus_group) == 256, "a cursor stands alone on its line");
 
 #endif

@@ -437,7 +437,8 @@ RINGBUS_API int ringbus_consumer_tell(const ringbus_consumer *consumer, uint64_t
 /* ringbus_consumer_seek: go to RINGBUS_OLDEST, RINGBUS_NEWEST or RINGBUS_POSITION; whatever was borrowed is
  * released. Going back is possible as long as the messages are in the ring.
  * Returns 0, -EINVAL (not the position of a message in the ring, nor the tail; nothing has changed),
- * -EOVERFLOW (it was there, but has just been overwritten: now at the oldest), -ESTALE, -ECHILD. */
+ * -EOVERFLOW (it was there, but is being overwritten: now at the next that is not, at most where the
+ * group stood before), -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_consumer_seek(ringbus_consumer *consumer, enum ringbus_start start,
                                       uint64_t position);
 
