@@ -105,7 +105,9 @@ static int group_create(struct handle *handle, const struct ringbus_consumer_opt
     if (!group_exists(ring, *index))
       break;
   if (*index == ring->geometry.group_count)
-    return fail(-ENOSPC, "all %u groups of the ring exist; remove one or make the ring with more",
+    return fail(-ENOSPC,
+                "all %u groups of the ring exist: remove one (ringbus rm NAME --group GROUP), or "
+                "make the ring with more",
                 ring->geometry.group_count);
   struct ringbus_group *group = ring_group(ring, *index);
   struct ringbus_group description = {.policy = policies[options->policy],

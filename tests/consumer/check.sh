@@ -81,8 +81,8 @@ house() {
 pkg_config() {
   local program header language compiler linking static flags libraries
   install_here
-  # The library was configured for another place; this is the usual way to tell pkg-config so.
-  local found=(pkg-config --define-variable=prefix="$prefix" ringbus)
+  # The library was configured for another place: the .pc file goes by where it is.
+  local found=(pkg-config ringbus)
   export PKG_CONFIG_PATH=$libdir/pkgconfig LD_LIBRARY_PATH=$libdir
   for language in "c gcc -std=c11" "c++ g++ -std=c++17"; do
     compiler=${language#* }

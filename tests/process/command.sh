@@ -535,6 +535,18 @@ expect 4 "force" "$ringbus" rm r
 "$ringbus" info r >text
 grep -q "producer.*alive.*$producer.*ringbus send" text || fail "$(cat text)"
 
+test_that "a group is removed by its name, but not while its consumer lives"
+expect 4 "living consumer" "$ringbus" rm r --group g
+expect 2 "not for a group" "$ringbus" rm r --group g --force
+"$ringbus" create typo --capacity 4K
+echo one | "$ringbus" send typo
+expect 0 "" "$ringbus" recv typo --group misspelt --from newest
+expect 0 "" "$ringbus" rm typo --group misspelt
+expect 1 "no group" "$ringbus" rm typo --group misspelt
+"$ringbus" info typo >text
+! grep -q misspelt text || fail "$(cat text)"
+expect 0 "" "$ringbus" rm typo
+
 test_that "a ring that is removed by force is exit code 6 for those who use it"
 start "$ringbus" recv r --group other --follow >out.other
 other=$started
