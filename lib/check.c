@@ -26,9 +26,16 @@ void layout_plan(struct geometry *geometry, uint64_t data_alignment) {
   geometry->groups_offset = geometry->slots_offset +
                             round_up((uint64_t)geometry->slot_count * sizeof(struct ringbus_slot),
                                      sizeof(struct ringbus_group));
-  geometry->data_offset = round_up(geometry->groups_offset + (uint64_t)geometry->group_count *
-                                                                 sizeof(struct ringbus_group),
-                                   data_alignment);
+  geometry->words_offset = round_up(geometry->groups_offset + (uint64_t)geometry->group_count *
+                                                                  sizeof(struct ringbus_group),
+                                    RINGBUS_LINE);
+  bool many = geometry->producers == RINGBUS_PRODUCERS_MANY;
+  geometry->granule_shift = many ? 6 : 3;
+  geometry->word_shift = many ? 3 : 0;
+  geometry->words_bytes = many ? geometry->capacity >> geometry->word_shift : 0;
+  geometry->data_offset = round_up(geometry->words_offset + geometry->words_bytes, data_alignment);
+  if (!many)
+    geometry->words_offset = geometry->data_offset;
   geometry->file_bytes = geometry->data_offset + geometry->capacity;
 }
 
@@ -40,9 +47,11 @@ static bool geometry_is_sound(const struct ringbus_identity *identity, struct ge
       identity->group_count < 1 || identity->group_count > RINGBUS_MAX_GROUPS ||
       identity->slot_bytes != sizeof(struct ringbus_slot) ||
       identity->group_bytes != sizeof(struct ringbus_group) ||
-      identity->identity_bytes != sizeof(struct ringbus_identity) || identity->granule_shift != 3 ||
-      identity->word_shift != 0 || identity->words_bytes != 0 ||
-      identity->words_offset != identity->data_offset ||
+      identity->identity_bytes != sizeof(struct ringbus_identity) ||
+      (identity->producers != RINGBUS_PRODUCERS_SINGLE &&
+       identity->producers != RINGBUS_PRODUCERS_MANY) ||
+      (identity->policy != RINGBUS_POLICY_RELIABLE &&
+       identity->policy != RINGBUS_POLICY_OVERWRITE) ||
       (identity->no_group != RINGBUS_NO_GROUP_HOLD &&
        identity->no_group != RINGBUS_NO_GROUP_DROP) ||
       identity->wake < RINGBUS_WAKE_ASYMMETRIC || identity->wake > RINGBUS_WAKE_NONE)
@@ -50,14 +59,18 @@ static bool geometry_is_sound(const struct ringbus_identity *identity, struct ge
   planned->capacity = identity->capacity;
   planned->slot_count = identity->slot_count;
   planned->group_count = identity->group_count;
-  planned->granule_shift = identity->granule_shift;
-  planned->word_shift = identity->word_shift;
+  planned->producers = identity->producers;
+  planned->policy = identity->policy;
   planned->no_group = identity->no_group;
   planned->wake = identity->wake;
   layout_plan(planned, RINGBUS_DATA_ALIGNMENT);
   if (identity->data_offset != planned->data_offset)
     layout_plan(planned, UINT64_C(2) << 20);
-  return identity->slots_offset == planned->slots_offset &&
+  return identity->granule_shift == planned->granule_shift &&
+         identity->word_shift == planned->word_shift &&
+         identity->words_offset == planned->words_offset &&
+         identity->words_bytes == planned->words_bytes &&
+         identity->slots_offset == planned->slots_offset &&
          identity->groups_offset == planned->groups_offset &&
          identity->data_offset == planned->data_offset;
 }
@@ -101,11 +114,7 @@ int check_file(int fd, bool read_only, struct geometry *geometry) {
     return fail(-EPROTONOSUPPORT,
                 "the ring has features %#llx that this library can only read: open it read-only",
                 (unsigned long long)(identity.features_read & ~RINGBUS_FEATURES_READ));
-  if (identity.producers == RINGBUS_PRODUCERS_MANY || identity.policy == RINGBUS_POLICY_OVERWRITE)
-    return fail(-EPROTONOSUPPORT, "the ring is for many producers or overwriting, which this "
-                                  "library does not know");
-  if (identity.producers != RINGBUS_PRODUCERS_SINGLE ||
-      identity.policy != RINGBUS_POLICY_RELIABLE || !geometry_is_sound(&identity, geometry))
+  if (!geometry_is_sound(&identity, geometry))
     return fail(-EBADMSG, "the ring's geometry contradicts itself");
   if (status.st_size < 0 || (uint64_t)status.st_size != geometry->file_bytes)
     return fail(-EBADMSG, "the ring should have %llu bytes but has %lld",

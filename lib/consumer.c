@@ -9,17 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-
-struct ringbus_consumer {
-  struct ringbus_consumer_hot hot;
-  struct handle handle;
-  uint32_t group;
-  enum ringbus_wait wait;
-  int64_t look_ns;
-  bool end_without_producer;
-  struct counted lost;
-};
+#include "consumer.h"
 
 /* ---------------------------------------------------------------- reading */
 
@@ -53,6 +43,22 @@ static int catch_up(ringbus_consumer *consumer) {
   return result;
 }
 
+/* Over records that were given up. If nothing is borrowed they are released, too: nobody else would, and
+ * there might be a whole ring of them. */
+static void pass_over(ringbus_consumer *consumer, uint64_t position) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  if (position == hot->position)
+    return;
+  bool nothing_borrowed = hot->released == hot->position;
+  hot->position = position;
+  if (nothing_borrowed) {
+    counted_store(&ring_group(consumer->handle.ring, consumer->group)->cursor,
+                  (struct counted){position, hot->count}); /* RELEASE */
+    hot->released = position;
+    wake_producers(consumer->handle.ring);
+  }
+}
+
 /* The next message in a group that can be lapped; -EOVERFLOW before catching up. */
 static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *message) {
   struct counted at;
@@ -62,53 +68,97 @@ static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *messa
   if (result == 0) {
     consumer->hot.position = at.position + bytes;
     consumer->hot.count = at.count + 1;
+  } else if (result == -EAGAIN) {
+    pass_over(consumer, at.position);
   }
   return result;
 }
 
-/* Read on in a group that cannot be lapped, after the end of the stream. */
-static int next_gated(ringbus_consumer *consumer, struct ringbus_message *message,
-                      uint64_t *bytes) {
-  struct ringbus_consumer_hot *hot = &consumer->hot;
-  uint64_t word = word_load(&hot->view, hot->position);
-  if (word == 0)
-    return -EAGAIN;
-  if (!ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_COMMITTED))
-    return -EBADMSG;
-  *bytes = ringbus_word_decode(&hot->view, word, hot->position, message);
-  return *bytes ? 0 : -EBADMSG;
+int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_message *message,
+               uint64_t *bytes, uint64_t *state) {
+  for (uint64_t walked = 0; walked <= view->mask; walked += *bytes) {
+    uint64_t word = word_load(view, *at);
+    *state = word_is_current(view, word, *at) ? word_state(view, word) : RINGBUS_WORD_FREE;
+    if (*state == RINGBUS_WORD_COMMITTED) {
+      *bytes = ringbus_word_decode(view, word, *at, message);
+      return *bytes ? 0 : -EBADMSG;
+    }
+    if (view->in_band) /* where an uncommitted record has a word of 0 */
+      return word == 0 ? -EAGAIN : -EBADMSG;
+    if (*state != RINGBUS_WORD_PAD)
+      return -EAGAIN;
+    *bytes = ringbus_word_bytes(view, word);
+    *at += *bytes;
+  }
+  *state = RINGBUS_WORD_PAD; /* a lap of given-up records: enough for one call */
+  return -EAGAIN;
 }
 
-/* -EAGAIN on a closed ring is the end of the stream. state was loaded, with acquire, before the word:
- * what was published before the end has been seen (STATE). */
-static int nothing_or_end(int result, unsigned state) {
-  return result == -EAGAIN && (state & RINGBUS_STATE_CLOSED) ? -EPIPE : result;
+/* The next record of a group that is waited for, at hot.position. */
+static int next_or_recovered(ringbus_consumer *consumer, struct ringbus_message *message,
+                             uint64_t *bytes) {
+  for (;;) {
+    uint64_t state, at = consumer->hot.position;
+    int result = next_gated(&consumer->hot.view, &at, message, bytes, &state);
+    pass_over(consumer, at);
+    if (result != -EAGAIN || state != RINGBUS_WORD_CLAIMED ||
+        !ask_whether_dead(&consumer->blocked, false) || !claim_recover(consumer->handle.ring, at))
+      return result;
+  }
+}
+
+/* The state, before the words (STATE). Where there are many producers one of them may publish after
+ * another has finished, unless it sees that; so whoever believes in an end has a full fence between
+ * the two, as the publisher has between its claim and its look at the state. */
+static unsigned state_before_words(const struct ringbus_view *view) {
+  unsigned state = state_load(view);
+  if (state)
+    shared_fence();
+  return state;
+}
+
+/* -EAGAIN on a closed ring is the end of the stream, unless a claim is still open there. state was
+ * loaded before the word: what was published before the end has been seen. */
+static int nothing_or_end(const ringbus_consumer *consumer, int result, unsigned state) {
+  return result == -EAGAIN && (state & RINGBUS_STATE_CLOSED) &&
+                 !claim_is_open(&consumer->hot.view, consumer->hot.position)
+             ? -EPIPE
+             : result;
 }
 
 int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *message) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
-  unsigned state = state_load(&hot->view); /* STATE */
+  unsigned state = state_before_words(&hot->view); /* STATE */
   uint64_t bytes;
+  size_t one;
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(hot->view.state);
-  if (hot->lossy) {
+  if (hot->mode & RINGBUS_MODE_SHARED)
+    return share_borrow_batch(consumer, message, 1, &one);
+  if (hot->mode & RINGBUS_MODE_LAPPED) {
     int result = next_lapped(consumer, message);
-    return result == -EOVERFLOW ? catch_up(consumer) : nothing_or_end(result, state);
+    return result == -EOVERFLOW ? catch_up(consumer) : nothing_or_end(consumer, result, state);
   }
-  int result = next_gated(consumer, message, &bytes);
+  int result = next_or_recovered(consumer, message, &bytes);
   if (result == 0) {
     hot->position += bytes;
     hot->count++;
   }
-  return nothing_or_end(result, state);
+  return nothing_or_end(consumer, result, state);
 }
 
-/* Only for groups that can be lapped. A batch ends where the reader was lapped: the next call says so. */
+/* Only for groups that can be lapped, or are shared. A batch ends where the reader was lapped: the next
+ * call says so. */
 int ringbus_slow_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messages,
                               size_t max, size_t *count) {
   *count = 0;
   if (max == 0)
     return -EINVAL;
+  if (consumer->hot.mode & RINGBUS_MODE_SHARED) {
+    unsigned state = state_load(&consumer->hot.view); /* STATE */
+    return state & ~RINGBUS_STATE_CLOSED ? ringbus_slow_state(consumer->hot.view.state)
+                                         : share_borrow_batch(consumer, messages, max, count);
+  }
   int result = ringbus_slow_borrow(consumer, &messages[0]);
   if (result != 0)
     return result;
@@ -120,26 +170,30 @@ int ringbus_slow_borrow_batch(ringbus_consumer *consumer, struct ringbus_message
 int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                       struct ringbus_message *message) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
-  unsigned state = state_load(&hot->view); /* STATE */
+  unsigned state = state_before_words(&hot->view); /* STATE */
   struct ringbus_message found;
   uint64_t bytes;
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(hot->view.state);
-  if (hot->lossy) {
+  if (hot->mode & RINGBUS_MODE_SHARED)
+    return share_recv(consumer, buffer, size, message);
+  if (hot->mode & RINGBUS_MODE_LAPPED) {
     struct counted at;
     struct lapped_reader reader = reader_of(consumer, &at);
     int result = lapped_recv(&reader, buffer, size, message);
     if (result == -EOVERFLOW)
       return catch_up(consumer);
-    if (result != 0)
-      return nothing_or_end(result, state);
+    if (result != 0) {
+      pass_over(consumer, at.position);
+      return nothing_or_end(consumer, result, state);
+    }
     hot->position = at.position;
     hot->count = at.count;
     return ringbus_consumer_release(consumer);
   }
-  int result = next_gated(consumer, &found, &bytes);
+  int result = next_or_recovered(consumer, &found, &bytes);
   if (result != 0)
-    return nothing_or_end(result, state);
+    return nothing_or_end(consumer, result, state);
   if (message) {
     *message = found;
     message->data = buffer;
@@ -153,6 +207,13 @@ int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   return ringbus_consumer_release(consumer);
 }
 
+int ringbus_slow_release(ringbus_consumer *consumer) {
+  if (state_load(&consumer->hot.view) & ~RINGBUS_STATE_CLOSED) /* STATE */
+    return ringbus_slow_state(consumer->hot.view.state);
+  return consumer->hot.mode & RINGBUS_MODE_SHARED ? share_release(consumer)
+                                                  : ringbus_consumer_release(consumer);
+}
+
 /* ---------------------------------------------------------------- attach */
 
 /* Where a start option means, for this group. */
@@ -163,7 +224,7 @@ static int find_target(ringbus_consumer *consumer, enum ringbus_start start, uin
   struct counted held;
   /* Everything from the cursor on is held by a group that cannot be lapped, even if the floor was
    * announced above it. */
-  bool holds = !hot->lossy && counted_load(&ring_group(ring, consumer->group)->cursor, &held) &&
+  bool holds = !hot->mode && counted_load(&ring_group(ring, consumer->group)->cursor, &held) &&
                held.position == hot->released;
   if (holds && start == RINGBUS_POSITION && distance(held.position, position) >= 0 &&
       position - held.position <= ring->geometry.capacity) {
@@ -191,11 +252,13 @@ static int move_to(ringbus_consumer *consumer, enum ringbus_start start, uint64_
   struct ringbus_consumer_hot *hot = &consumer->hot;
   ringbus_ring *ring = consumer->handle.ring;
   struct counted target, reached, held;
+  if (hot->mode & RINGBUS_MODE_SHARED)
+    return fail(-EINVAL, "where a shared group stands is not for one of its members to say");
   int result = find_target(consumer, start, position, &target);
   if (result != 0)
     return result;
   reached = target;
-  if (!hot->lossy && distance(hot->released, target.position) < 0 &&
+  if (!hot->mode && distance(hot->released, target.position) < 0 &&
       counted_load(&ring_group(ring, consumer->group)->cursor, &held))
     group_gate(ring, consumer->group, &reached, &held); /* going back is joining again */
   else if (target.position != hot->released)
@@ -244,7 +307,8 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
   consumer->look_ns = waiting.look_ns;
   consumer->end_without_producer = options->end_without_producer;
   handle_register(&consumer->handle, ring, &consumer->hot.view.state);
-  result = slot_take(&consumer->handle, RINGBUS_ROLE_CONSUMER, options->name);
+  result = slot_take(&consumer->handle, RINGBUS_ROLE_CONSUMER, options->name,
+                     options->shared ? options->group : NULL);
   if (result != 0)
     goto failed;
   if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED) {
@@ -259,15 +323,22 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
   struct ringbus_consumer_hot *hot = &consumer->hot;
   hot->position = hot->released = start.position;
   hot->count = start.count;
-  hot->lossy = group.policy == RINGBUS_GROUP_LAPPED || group.max_lag != 0;
-  hot->hand_back = hot->lossy                                        ? RINGBUS_HAND_BACK_NEVER
+  hot->mode = group.flags & RINGBUS_GROUP_SHARED ? RINGBUS_MODE_SHARED
+              : group.policy == RINGBUS_GROUP_LAPPED || group.max_lag != 0 || ring_overwrites(ring)
+                  ? RINGBUS_MODE_LAPPED
+                  : 0;
+  hot->hand_back = hot->mode & RINGBUS_MODE_LAPPED                   ? RINGBUS_HAND_BACK_NEVER
                    : options->hand_back == RINGBUS_HAND_BACK_DEFAULT ? RINGBUS_HAND_BACK_STORE
                                                                      : options->hand_back;
   hot->cursor = shared_word(&ring_group(ring, consumer->group)->cursor);
   hot->floor = shared_word(&ring->header->floor.position);
   hot->room_waiters = &ring->header->signals.room_waiters;
   hot->fence = publisher_needs_fence(ring);
-  if (options->start != RINGBUS_RESUME) {
+  if (hot->mode & RINGBUS_MODE_SHARED) {
+    hot->position = hot->released =
+        0; /* it holds nothing yet, or what its slot's last holder held */
+    share_attach(consumer, options->at_most_once);
+  } else if (options->start != RINGBUS_RESUME) {
     result = move_to(consumer, options->start, options->position);
     if (result == -EOVERFLOW)
       result = 0; /* the oldest there is */
@@ -294,6 +365,8 @@ int ringbus_consumer_detach(ringbus_consumer *consumer) {
   if (!forked) {
     group_leave(&consumer->handle, consumer->group, false);
     slot_leave(&consumer->handle);
+    if (consumer->hot.mode & RINGBUS_MODE_SHARED) /* what it held is for the others */
+      ringbus_slow_wake(&consumer->handle.ring->header->signals.data_waiters);
   }
   handle_unregister(&consumer->handle);
   free(consumer);
@@ -303,10 +376,13 @@ int ringbus_consumer_detach(ringbus_consumer *consumer) {
 int ringbus_consumer_tell(const ringbus_consumer *consumer, uint64_t *position, uint64_t *count) {
   if (handle_is_forked(&consumer->handle))
     return -ECHILD;
+  struct counted at = {consumer->hot.position, consumer->hot.count};
+  if (consumer->hot.mode & RINGBUS_MODE_SHARED)
+    share_tell(consumer, &at);
   if (position)
-    *position = consumer->hot.position;
+    *position = at.position;
   if (count)
-    *count = consumer->hot.count;
+    *count = at.count;
   return 0;
 }
 
@@ -330,6 +406,28 @@ int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t *messages, 
 
 /* ---------------------------------------------------------------- waiting */
 
+/* Beyond records that were given up, and claims of the dead. */
+static int look_for_record(ringbus_consumer *consumer, bool thorough, bool ended) {
+  ringbus_ring *ring = consumer->handle.ring;
+  struct ringbus_message message;
+  uint64_t bytes, state;
+  for (;;) {
+    uint64_t at = consumer->hot.position;
+    int result = next_gated(&consumer->hot.view, &at, &message, &bytes, &state);
+    pass_over(consumer, at);
+    if (result != -EAGAIN)
+      return 0;
+    if (state == RINGBUS_WORD_FREE)
+      return ended ? -EPIPE : -EAGAIN;
+    if (state == RINGBUS_WORD_CLAIMED && !thorough)
+      return -EAGAIN;
+    if (state == RINGBUS_WORD_CLAIMED && !claim_recover(ring, at)) {
+      claim_note_blocked(ring, at);
+      return -EAGAIN;
+    }
+  }
+}
+
 static int look_for_data(void *context, bool thorough) {
   ringbus_consumer *consumer = context;
   struct ringbus_consumer_hot *hot = &consumer->hot;
@@ -339,10 +437,15 @@ static int look_for_data(void *context, bool thorough) {
   bool ended = state & RINGBUS_STATE_CLOSED;
   if (!ended && thorough && consumer->end_without_producer)
     ended = producer_has_gone(consumer->handle.ring);
-  if (racy_word(&hot->view, hot->position) != 0 ||
-      (hot->lossy && ringbus_floor_has_passed(hot->floor, hot->position)))
+  if (hot->mode & RINGBUS_MODE_SHARED)
+    return share_look(consumer, thorough, ended);
+  if ((hot->mode & RINGBUS_MODE_LAPPED) && ringbus_floor_has_passed(hot->floor, hot->position))
     return 0;
-  return ended ? -EPIPE : -EAGAIN;
+  if (hot->view.in_band)
+    return racy_word(&hot->view, hot->position) != 0 ? 0 : ended ? -EPIPE : -EAGAIN;
+  if (ended)
+    shared_fence(); /* STATE */
+  return look_for_record(consumer, thorough, ended);
 }
 
 int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns) {

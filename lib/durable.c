@@ -14,9 +14,8 @@
 
 #include "internal.h"
 
-/* If nothing is kept, positions that may have been used before are not given out again. */
 #define FLUSH_LOCK offsetof(struct ringbus_header, flushed)
-
+/* If nothing is kept, positions that may have been used before are not given out again. */
 #define SKIP_AFTER_REBOOT (UINT64_C(1) << 52)
 
 bool read_boot_id(uint8_t boot_id[16]) {
@@ -38,12 +37,24 @@ bool read_boot_id(uint8_t boot_id[16]) {
   return nibbles == 32;
 }
 
-/* FNV-1a over 8-byte words; positions are multiples of 8. */
+/* FNV-1a over 8-byte words of the data, and those beside it; positions are multiples of a granule. */
 static uint64_t hash_content(const struct ringbus_view *view, uint64_t floor, uint64_t tail) {
   uint64_t hash = UINT64_C(0xcbf29ce484222325);
   for (uint64_t position = floor; position != tail; position += 8)
+    hash = (hash ^ racy_data(view, position)) * UINT64_C(0x100000001b3);
+  for (uint64_t position = floor; !view->in_band && position != tail; position += 64)
     hash = (hash ^ racy_word(view, position)) * UINT64_C(0x100000001b3);
   return hash;
+}
+
+/* Nobody else is there. Where there are many writers the bank stays 0. */
+static void set_counted(const ringbus_ring *ring, uint64_t *field, struct counted pair) {
+  if (ring_has_many_producers(ring)) {
+    shared_store(field + 1, pair.count);
+    shared_store(field, pair.position);
+  } else {
+    counted_store(field, pair);
+  }
 }
 
 static uint64_t hash_record(const struct ringbus_flushed *flushed) {
@@ -71,8 +82,7 @@ int ringbus_ring_flush(ringbus_ring *ring) {
     goto leave;
   struct counted floor, tail;
   struct ringbus_flushed flushed;
-  if (!counted_load(&ring->header->floor.position, &floor) ||
-      !counted_load(&ring->header->tail.position, &tail) ||
+  if (!counted_load(&ring->header->floor.position, &floor) || !find_tail(ring, &tail) ||
       tail.position - floor.position > ring->geometry.capacity) {
     result = fail(-EAGAIN, "the ring is being written too fast to be flushed");
     goto unlock;
@@ -109,6 +119,9 @@ static struct counted surviving_cursor(const ringbus_ring *ring, uint32_t index,
                                        struct counted floor, struct counted tail) {
   struct counted cursor = floor;
   uint64_t position = position_of(shared_load(&ring_group(ring, index)->cursor));
+  struct counted gate;
+  if (group_is_shared(ring, index) && share_gate(ring, index, &gate))
+    position = gate.position;
   if (distance(position, tail.position) < 0)
     return tail;
   if (distance(floor.position, position) > 0)
@@ -122,16 +135,19 @@ static void recover(ringbus_ring *ring) {
   shared_read(&flushed, &header->flushed, sizeof flushed);
   struct counted floor = {flushed.floor, flushed.floor_count};
   struct counted tail = {flushed.tail, flushed.tail_count};
-  bool flushed_ever = flushed.flushed_ns != 0 && flushed.check == hash_record(&flushed) &&
-                      ((floor.position | tail.position) & 7) == 0 &&
-                      tail.position - floor.position <= ring->geometry.capacity - 8;
+  bool flushed_ever =
+      flushed.flushed_ns != 0 && flushed.check == hash_record(&flushed) &&
+      position_is_sound(&ring->view, floor.position) &&
+      position_is_sound(&ring->view, tail.position) &&
+      tail.position - floor.position <= ring->geometry.capacity - ring->view.in_band;
   struct counted walked = floor;
   walk_records(&ring->view, &walked, tail.position);
   bool intact = flushed_ever && walked.position == tail.position &&
                 flushed.content == hash_content(&ring->view, floor.position, tail.position);
   if (!intact) {
     struct counted on_disk;
-    counted_load(&header->tail.position, &on_disk);
+    counted_load(ring_has_many_producers(ring) ? &header->floor.position : &header->tail.position,
+                 &on_disk);
     tail = flushed_ever ? tail : on_disk;
     tail.position = (tail.position & ~ring->view.mask) + SKIP_AFTER_REBOOT;
     floor = tail;
@@ -145,7 +161,12 @@ static void recover(ringbus_ring *ring) {
       shared_clear_bits(&header->join.groups, UINT64_C(1) << index);
       continue;
     }
-    counted_store(&group->cursor, surviving_cursor(ring, index, floor, tail));
+    struct counted survives = surviving_cursor(ring, index, floor, tail);
+    counted_store(&group->cursor, survives);
+    if (group_is_shared(ring, index)) {
+      share_forget_runs(ring, index);
+      share_begin(ring, index, survives);
+    }
     shared_store(&group->member, 0);
     if (shared_load32(&group->policy) == RINGBUS_GROUP_GATE_WHILE_ATTACHED)
       shared_store(&group->gating, RINGBUS_GATING_NONE);
@@ -153,8 +174,12 @@ static void recover(ringbus_ring *ring) {
       shared_store(&group->gating, RINGBUS_GATING_SETTLED);
   }
   word_clear(&ring->view, tail.position);
-  counted_store(&header->floor.position, floor);
-  counted_store(&header->tail.position, tail);
+  /* Words beside the data may have reached the disk although they were never flushed. */
+  for (uint64_t at = tail.position;
+       !ring->view.in_band && at != floor.position + ring->geometry.capacity; at += 64)
+    word_clear(&ring->view, at);
+  set_counted(ring, &header->floor.position, floor);
+  set_counted(ring, &header->tail.position, tail);
   shared_store32(&header->signals.data_waiters, 0);
   shared_store32(&header->signals.room_waiters, 0);
   shared_store(&header->life.epoch, shared_load(&header->life.epoch) + 1);

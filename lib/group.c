@@ -51,6 +51,8 @@ void group_gate(ringbus_ring *ring, uint32_t index, struct counted *cursor,
     *cursor = least;
     counted_store(&group->cursor, least);
   }
+  if (group_is_shared(ring, index))
+    share_settle(ring, index, *cursor);
   gating_set(ring, index, RINGBUS_GATING_SETTLED);
 }
 
@@ -76,8 +78,12 @@ struct ringbus_group group_copy(const ringbus_ring *ring, uint32_t index) {
   return copy;
 }
 
-static bool group_exists(const ringbus_ring *ring, uint32_t index) {
+bool group_exists(const ringbus_ring *ring, uint32_t index) {
   return shared_load(&ring->header->join.groups) & bit_of(index);
+}
+
+bool group_is_shared(const ringbus_ring *ring, uint32_t index) {
+  return shared_load32(&ring_group(ring, index)->flags) & RINGBUS_GROUP_SHARED;
 }
 
 /* A group's index by name, or -1. */
@@ -110,21 +116,46 @@ static int group_create(struct handle *handle, const struct ringbus_consumer_opt
                 "make the ring with more",
                 ring->geometry.group_count);
   struct ringbus_group *group = ring_group(ring, *index);
-  struct ringbus_group description = {.policy = policies[options->policy],
-                                      .flags = options->group ? RINGBUS_GROUP_DURABLE : 0,
+  uint32_t policy = ring_overwrites(ring) ? RINGBUS_GROUP_LAPPED : policies[options->policy];
+  struct ringbus_group description = {.policy = policy,
+                                      .flags = (options->group ? RINGBUS_GROUP_DURABLE : 0) |
+                                               (options->shared ? RINGBUS_GROUP_SHARED : 0),
                                       .created_ns = realtime_ns()};
   memcpy(description.name, name, strlen(name));
+  share_forget_runs(ring, *index); /* of a group that once stood here */
   shared_write(group, &description, offsetof(struct ringbus_group, cursor));
   shared_store(&group->max_lag, options->max_lag);
   shared_store(&group->member, handle_member(handle));
   *start = floor_load(ring);
-  if (options->policy == RINGBUS_LAPPED) {
+  if (options->shared)
+    share_begin(ring, *index, *start);
+  if (policy == RINGBUS_GROUP_LAPPED) {
     counted_store(&group->cursor, *start);
     gating_set(ring, *index, RINGBUS_GATING_NONE);
     shared_set_bits(&ring->header->join.groups, bit_of(*index));
   } else {
     group_gate(ring, *index, start, NULL);
   }
+  if (options->shared && options->start != RINGBUS_RESUME) {
+    /* Now, while nobody else is a member. */
+    int result = find_start(ring, options->start, options->position, start);
+    if (result != 0) {
+      group_forget(ring, *index);
+      return result;
+    }
+    share_begin(ring, *index, *start);
+  }
+  return 0;
+}
+
+/* Another member, or the first one after all have left. */
+static int group_share(ringbus_ring *ring, uint32_t index,
+                       const struct ringbus_consumer_options *options) {
+  if (!group_is_shared(ring, index))
+    return fail(-EINVAL, "the group exists and is not a shared one");
+  if (options->start != RINGBUS_RESUME)
+    return fail(-EINVAL,
+                "the group exists: its members go on where it stands, none of them moves it");
   return 0;
 }
 
@@ -132,6 +163,8 @@ static int group_resume(struct handle *handle, uint32_t index, struct counted *s
                         struct counted *lost) {
   ringbus_ring *ring = handle->ring;
   struct ringbus_group *group = ring_group(ring, index);
+  if (group_is_shared(ring, index))
+    return fail(-EINVAL, "the group is a shared one: join it as a member (shared)");
   uint64_t member = shared_load(&group->member);
   uint32_t policy = shared_load32(&group->policy);
   /* A new holder of the dead member's slot answers for it until it has written its generation. */
@@ -144,7 +177,7 @@ static int group_resume(struct handle *handle, uint32_t index, struct counted *s
   }
   struct counted floor = floor_load(ring);
   uint64_t raw = shared_load(&group->cursor);
-  if (!counted_load(&group->cursor, start) || !position_is_sound(raw) ||
+  if (!counted_load(&group->cursor, start) || !position_is_sound(&ring->view, raw) ||
       distance(floor.position, start->position) > (int64_t)ring->geometry.capacity ||
       policy < RINGBUS_GROUP_GATE || policy > RINGBUS_GROUP_LAPPED)
     return fail(-EBADMSG, "the group's cursor or policy is damaged: remove the group");
@@ -181,23 +214,30 @@ int group_join(struct handle *handle, const struct ringbus_consumer_options *opt
   }
   if ((unsigned)options->policy > RINGBUS_LAPPED)
     return fail(-EINVAL, "unknown group policy %d", (int)options->policy);
+  if (options->shared && (!options->group || options->policy != RINGBUS_GATE || options->max_lag ||
+                          ring_overwrites(ring)))
+    return fail(-EINVAL,
+                "a shared group has a name and is always waited for: policy RINGBUS_GATE, no "
+                "max_lag, and not on a ring that overwrites");
   int result = table_lock(handle->lock_fd);
   if (result != 0)
     return result;
   groups_reap_locked(ring); /* a full table may be full of the dead */
   int found = group_find(ring, name);
   *created = found < 0;
-  if (*created) {
-    result = group_create(handle, options, name, index, start);
-  } else {
+  if (!*created)
     *index = (uint32_t)found;
+  if (*created)
+    result = group_create(handle, options, name, index, start);
+  else if (options->shared)
+    result = group_share(ring, *index, options);
+  else
     result = group_resume(handle, *index, start, lost);
-  }
+  if (result == 0) /* while nobody can take a shared group for one without members */
+    shared_store32(&ring_slot(ring, handle->slot)->group, *index);
   table_unlock(handle->lock_fd);
   wake_producers(
       ring); /* a ring that held for want of a group has room now, a late cursor moved up */
-  if (result == 0)
-    shared_store32(&ring_slot(ring, handle->slot)->group, *index);
   return result;
 }
 
@@ -219,6 +259,12 @@ void group_leave(struct handle *handle, uint32_t index, bool forget) {
   wake_producers(ring);
 }
 
+static bool group_has_consumer(const ringbus_ring *ring, uint32_t index) {
+  return group_is_shared(ring, index)
+             ? share_living_members(ring, index) > 0
+             : participant_alive(ring, shared_load(&ring_group(ring, index)->member));
+}
+
 /* A group whose member is gone, and with it, by its policy, its claim to be waited for; or that died
  * while it joined. */
 static bool group_is_reapable(const ringbus_ring *ring, uint32_t index) {
@@ -229,13 +275,15 @@ static bool group_is_reapable(const ringbus_ring *ring, uint32_t index) {
   return group_exists(ring, index) &&
          (ephemeral || gating == RINGBUS_GATING_JOINING || gating == RINGBUS_GATING_BACK ||
           (while_attached && gating != RINGBUS_GATING_NONE)) &&
-         !participant_alive(ring, shared_load(&group->member));
+         !group_has_consumer(ring, index);
 }
 
 void groups_reap_locked(ringbus_ring *ring) {
   for (uint32_t index = 0; index < ring->geometry.group_count; index++) {
     struct ringbus_group *group = ring_group(ring, index);
     struct counted cursor, held;
+    if (group_exists(ring, index) && group_is_shared(ring, index))
+      share_judge(ring, index);
     if (!group_is_reapable(ring, index))
       continue;
     if (!(shared_load32(&group->flags) & RINGBUS_GROUP_DURABLE))
@@ -251,9 +299,11 @@ void groups_reap_locked(ringbus_ring *ring) {
 void groups_reap(ringbus_ring *ring, int lock_fd) {
   bool any = false;
   for (uint32_t index = 0; index < ring->geometry.group_count && !any; index++)
-    any = group_is_reapable(ring, index);
+    any = group_is_reapable(ring, index) ||
+          (group_exists(ring, index) && group_is_shared(ring, index) &&
+           share_has_unjudged(ring, index));
   /* If somebody else is changing groups right now, the next look will do. */
-  if (!any || lock_byte(lock_fd, offsetof(struct ringbus_header, join)) != 0)
+  if (!any || table_try_lock(lock_fd) != 0)
     return;
   groups_reap_locked(ring);
   table_unlock(lock_fd);
@@ -280,12 +330,17 @@ int ringbus_ring_remove_group(ringbus_ring *ring, const char *name) {
     uint64_t member = index < 0 ? 0 : shared_load(&ring_group(ring, (uint32_t)index)->member);
     if (index < 0) {
       result = fail(-ENOENT, "the ring has no group of that name");
+    } else if (group_is_shared(ring, (uint32_t)index) &&
+               share_living_members(ring, (uint32_t)index)) {
+      result = fail(-EBUSY, "the group has %u living members",
+                    share_living_members(ring, (uint32_t)index));
     } else if (participant_alive(ring, member)) {
       char holder[160];
       describe_slot(ring, (uint32_t)(member & 0xffff), holder, sizeof holder);
       result = fail(-EBUSY, "the group has a living consumer: %s", holder);
     } else {
       group_forget(ring, (uint32_t)index);
+      share_forget_runs(ring, (uint32_t)index);
       wake_producers(ring);
     }
     table_unlock(visitor.handle.lock_fd);
@@ -309,8 +364,12 @@ int ringbus_ring_group(const ringbus_ring *ring, uint32_t index, struct ringbus_
   struct ringbus_group *group = ring_group(ring, index);
   struct ringbus_group copy = group_copy(ring, index);
   struct counted cursor, tail, floor = floor_load(ring);
-  counted_load(&group->cursor, &cursor); /* before the tail: a lag is never overstated by a race */
-  counted_load(&ring->header->tail.position, &tail);
+  bool shared = copy.flags & RINGBUS_GROUP_SHARED;
+  if (shared) /* before the tail: a lag is never overstated by a race */
+    share_gate(ring, index, &cursor);
+  else
+    counted_load(&group->cursor, &cursor);
+  find_tail(ring, &tail);
   memset(info, 0, sizeof *info);
   memcpy(info->name, copy.name, sizeof info->name);
   info->policy = copy.policy == RINGBUS_GROUP_LAPPED                ? RINGBUS_LAPPED
@@ -319,8 +378,11 @@ int ringbus_ring_group(const ringbus_ring *ring, uint32_t index, struct ringbus_
   info->durable = copy.flags & RINGBUS_GROUP_DURABLE;
   info->gating = (copy.gating & RINGBUS_GATING_MASK) != RINGBUS_GATING_NONE &&
                  (!copy.max_lag || distance(floor.position, cursor.position) >= 0);
-  info->attached = participant_alive(ring, copy.member);
-  info->slot = info->attached ? (uint32_t)(copy.member & 0xffff) : 0;
+  info->shared = shared;
+  info->redelivered = copy.redelivered;
+  info->members = shared ? share_living_members(ring, index) : participant_alive(ring, copy.member);
+  info->attached = info->members > 0;
+  info->slot = info->attached && !shared ? (uint32_t)(copy.member & 0xffff) : 0;
   info->max_lag = copy.max_lag;
   info->cursor = cursor.position;
   info->cursor_count = cursor.count;

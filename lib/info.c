@@ -20,7 +20,7 @@ int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_info *info) 
   shared_read(&identity, &header->identity, sizeof identity);
   shared_read(&counters, &header->counters, sizeof counters);
   counted_load(&header->floor.position, &floor);
-  counted_load(&header->tail.position, &tail);
+  find_tail(ring, &tail);
   memset(info, 0, sizeof *info);
   info->capacity = ring->geometry.capacity;
   info->max_message = ring->geometry.capacity - 16 < RINGBUS_MAX_LENGTH
@@ -43,6 +43,9 @@ int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_info *info) 
   info->participants = count_alive(ring, RINGBUS_ROLE_NONE);
   uint64_t known = ~UINT64_C(0) >> (64 - ring->geometry.group_count);
   info->groups = (uint32_t)__builtin_popcountll(shared_load(&header->join.groups) & known);
+  info->many_producers = ring_has_many_producers(ring);
+  info->overwrite = ring_overwrites(ring);
+  info->recovered = counters.recovered;
   info->no_group = ring->geometry.no_group == RINGBUS_NO_GROUP_DROP ? RINGBUS_DROP : RINGBUS_HOLD;
   info->wake = ring->geometry.wake == RINGBUS_WAKE_FENCED ? RINGBUS_WAKE_BY_FENCE
                : ring->geometry.wake == RINGBUS_WAKE_NONE ? RINGBUS_WAKE_NEVER

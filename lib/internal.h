@@ -5,9 +5,12 @@
  *   check.c        is this file a sound ring     ring.c      create, open, remove, list
  *   participant.c  slots, locks, liveness, fork  group.c     groups, cursors, seeking
  *   producer.c     attach, succession, room      consumer.c  attach, slow reading
+ *   many.c         several producers             share.c     shared groups
+ *   room.c         gates: what must be kept      claim.c     claims of the dead, blame, eviction
  *   reader.c       readers that can be lapped    observer.c  the read-only one
  *   wait.c         spinning, sleeping, waking    durable.c   flush, and what a reboot leaves
  *   info.c         what there is to see          hot.c       the hot path as exported symbols
+ * producer.h and consumer.h: what such a handle is, for the files that work on it.
  */
 #ifndef RINGBUS_INTERNAL_H
 #define RINGBUS_INTERNAL_H
@@ -32,6 +35,8 @@ int fail_system(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct geometry {
   uint64_t capacity;
   uint64_t data_offset;
+  uint64_t words_offset; /* equal to data_offset if the words are in band */
+  uint64_t words_bytes;  /* 0 if the words are in band */
   uint64_t slots_offset;
   uint64_t groups_offset;
   uint64_t file_bytes;
@@ -41,6 +46,8 @@ struct geometry {
   uint32_t word_shift;
   uint32_t no_group;
   uint32_t wake;
+  uint32_t producers;
+  uint32_t policy;
 };
 
 struct ringbus_ring {
@@ -65,6 +72,14 @@ static inline struct ringbus_slot *ring_slot(const ringbus_ring *ring, uint32_t 
 static inline struct ringbus_group *ring_group(const ringbus_ring *ring, uint32_t group) {
   char *base = (char *)ring->header + ring->geometry.groups_offset;
   return (struct ringbus_group *)(void *)(base + (size_t)group * sizeof(struct ringbus_group));
+}
+
+static inline bool ring_has_many_producers(const ringbus_ring *ring) {
+  return ring->geometry.producers == RINGBUS_PRODUCERS_MANY;
+}
+
+static inline bool ring_overwrites(const ringbus_ring *ring) {
+  return ring->geometry.policy == RINGBUS_POLICY_OVERWRITE;
 }
 
 /* aligned_alloc wants whole lines. */
@@ -123,10 +138,15 @@ uint64_t slot_lock_offset(const ringbus_ring *ring, uint32_t slot);
 int lock_patiently(int lock_fd, uint64_t offset, int seconds, const char *what);
 /* Only while groups change. */
 int table_lock(int lock_fd);
+int table_try_lock(int lock_fd);
 void table_unlock(int lock_fd);
 
-int slot_take(struct handle *handle, uint32_t role, const char *name);
+/* slot_take: a slot whose last holder's claim has been given up, and whose run, if there is one, belongs
+ * to this shared group (NULL: none). */
+int slot_take(struct handle *handle, uint32_t role, const char *name, const char *shared_group);
 void slot_leave(struct handle *handle);
+/* slot_is_held: somebody lives who holds this slot. */
+bool slot_is_held(const ringbus_ring *ring, uint32_t slot);
 /* participant_alive: does the holder of this slot in this generation live? member as in
  * ringbus_group.member. */
 bool participant_alive(const ringbus_ring *ring, uint64_t member);
@@ -156,6 +176,9 @@ int group_join(struct handle *handle, const struct ringbus_consumer_options *opt
 void group_leave(struct handle *handle, uint32_t index, bool forget);
 /* A private copy of a group's description, its name fit to be shown. */
 struct ringbus_group group_copy(const ringbus_ring *ring, uint32_t index);
+/* group_is_shared: as its flags say. A member of it: any slot whose group it is. */
+bool group_is_shared(const ringbus_ring *ring, uint32_t index);
+bool group_exists(const ringbus_ring *ring, uint32_t index);
 /* group_gate: JOIN. Make cursor visible as gating; on return it is where nothing will be
  * overwritten, at or after where it was asked for. held: where the cursor stands now, if that is ahead
  * and gates; it ends up no further. NULL: it does not gate yet. */
@@ -166,6 +189,62 @@ void wake_producers(ringbus_ring *ring);
 /* groups_reap: forget the dead members of groups that do not outlive them. */
 void groups_reap(ringbus_ring *ring, int lock_fd);
 void groups_reap_locked(ringbus_ring *ring); /* the caller holds the table lock */
+
+/* ---------------------------------------------------------------- room.c */
+
+/* The slowest gating cursor. */
+struct slowest {
+  struct counted at;
+  bool gated;  /* some cursor gates; otherwise at is the tail */
+  bool exact;  /* at.count belongs to at.position */
+  bool groups; /* the ring has groups, gating or not */
+  uint32_t group;
+};
+/* find_slowest: the slowest of the cursors that gate a claim of so many bytes at tail (JOIN, RELEASE).
+ * With many producers the caller's tail may be behind a cursor: that is no lag. */
+struct slowest find_slowest(ringbus_ring *ring, struct counted tail, uint64_t bytes);
+
+/* ring_holds: nobody gates, and yet nothing is given up: the first group is waited for. */
+static inline bool ring_holds(const ringbus_ring *ring, bool groups) {
+  return !groups && !ring_overwrites(ring) && ring->geometry.no_group == RINGBUS_NO_GROUP_HOLD;
+}
+
+/* ---------------------------------------------------------------- claim.c */
+
+/* claim_recover: the record at this position is claimed by a participant that is dead: give it up
+ * (PAD). True if there is no such claim any more. */
+bool claim_recover(ringbus_ring *ring, uint64_t position);
+/* ask_whether_dead: hot calls make no system call, but whoever only polls and is blocked by a dead
+ * participant's claim or note must not poll for ever: every so often they ask. */
+static inline bool ask_whether_dead(unsigned *blocked, bool thorough) {
+  return thorough || ++*blocked % 1024 == 0;
+}
+/* claim_resolve: the holder of the slot's lock gives up what its predecessor had claimed (DEATH). */
+void claim_resolve(ringbus_ring *ring, uint32_t slot);
+/* claim_note_blocked: somebody waits for the claim at this position. */
+void claim_note_blocked(ringbus_ring *ring, uint64_t position);
+
+/* ---------------------------------------------------------------- share.c */
+
+/* share_gate: the least position that a member of a settled shared group still needs. False if it could
+ * not be had whole; then it may be too small, and its count is unknown. */
+bool share_gate(const ringbus_ring *ring, uint32_t index, struct counted *gate);
+/* share_begin: everything from here on is to be taken. Before the group is settled; or while it has no
+ * member, holding the table lock. */
+void share_begin(ringbus_ring *ring, uint32_t index, struct counted start);
+/* share_settle: the join of a group has come to this position: nothing before it is to be taken. */
+void share_settle(ringbus_ring *ring, uint32_t index, struct counted start);
+/* share_forget_runs: of a group that ends or begins and has no member; the caller holds the table lock. */
+void share_forget_runs(ringbus_ring *ring, uint32_t index);
+/* share_slot_is_free: whether its holder's run, if any, is gone. The caller holds the slot's lock. */
+bool share_slot_is_free(ringbus_ring *ring, uint32_t slot);
+/* share_can_inherit: a new member of that group may have the slot, and the run with it. */
+bool share_can_inherit(const ringbus_ring *ring, uint32_t slot, const char *group);
+/* share_judge: the notes of the dead, as far as they are not runs to be delivered again; the caller holds
+ * the table lock. share_has_unjudged: whether there are any. */
+bool share_has_unjudged(const ringbus_ring *ring, uint32_t index);
+void share_judge(ringbus_ring *ring, uint32_t index);
+unsigned share_living_members(const ringbus_ring *ring, uint32_t index);
 
 /* ---------------------------------------------------------------- reader.c */
 
@@ -179,6 +258,8 @@ struct lapped_reader {
 
 /* racy_word: a word that may have become somebody's payload, with what load_acquire would order. */
 uint64_t racy_word(const struct ringbus_view *view, uint64_t position);
+/* racy_data: 8 bytes of the data that somebody may be writing. */
+uint64_t racy_data(const struct ringbus_view *view, uint64_t position);
 /* lapped_next, lapped_recv: -EOVERFLOW says that the reader was lapped; then catch up. */
 int lapped_next(const struct lapped_reader *reader, struct ringbus_message *message,
                 uint64_t *bytes);
@@ -187,9 +268,13 @@ int lapped_recv(const struct lapped_reader *reader, void *buffer, size_t size,
 /* lapped_catch_up: to the oldest message, counting what was lost. Returns -EOVERFLOW, or -EAGAIN if
  * the floor could not be had. */
 int lapped_catch_up(const struct lapped_reader *reader);
-/* walk_records: from a record boundary over published records up to limit or to the first position
- * without one, at most a lap. */
+/* walk_records: from a record boundary over published and given-up records up to limit or to the first
+ * position without one, at most a lap. */
 void walk_records(const struct ringbus_view *view, struct counted *at, uint64_t limit);
+/* claim_is_open: the record at this position is claimed and not committed. */
+bool claim_is_open(const struct ringbus_view *view, uint64_t position);
+/* find_tail: the end of what has been published without a gap. False if it could not be had. */
+bool find_tail(const ringbus_ring *ring, struct counted *tail);
 /* find_start: the position and count that a start option means, read without gating. */
 int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t position,
                struct counted *found);

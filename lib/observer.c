@@ -37,7 +37,7 @@ int ringbus_observer_attach(ringbus_ring *ring, const struct ringbus_observer_op
                         options->position, &at);
   if (result != 0)
     return result;
-  if (!position_is_sound(at.position))
+  if (!position_is_sound(&ring->view, at.position))
     return fail(-EBADMSG, "the ring's floor or tail is damaged");
   ringbus_observer *observer = calloc(1, sizeof *observer);
   if (!observer)
@@ -58,20 +58,43 @@ int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,
   int result = lapped_recv(&reader, buffer, size, message);
   if (result == -EOVERFLOW)
     return lapped_catch_up(&reader);
-  return result == -EAGAIN && (state & RINGBUS_STATE_CLOSED) ? -EPIPE : result;
+  return result == -EAGAIN && (state & RINGBUS_STATE_CLOSED) &&
+                 !claim_is_open(&observer->view, observer->at.position)
+             ? -EPIPE
+             : result;
+}
+
+/* An observer cannot give up the claim of a dead producer, but it can pass over it: nobody will ever
+ * commit it. */
+static bool pass_over_dead_claim(ringbus_observer *observer) {
+  const ringbus_ring *ring = observer->handle.ring;
+  uint64_t position = observer->at.position;
+  uint64_t word = racy_word(&observer->view, position); /* before the kernel is asked */
+  uint32_t owner = (uint32_t)(word & RINGBUS_WORD_OWNER_MASK);
+  if (observer->view.in_band ||
+      !ringbus_word_is(&observer->view, word, position, RINGBUS_WORD_CLAIMED) ||
+      (owner != 0 && owner < ring->geometry.slot_count && slot_is_held(ring, owner)) ||
+      racy_word(&observer->view, position) != word)
+    return false;
+  observer->at.position += ringbus_word_bytes(&observer->view, word);
+  return true;
 }
 
 static int look_for_data(void *context, bool thorough) {
   ringbus_observer *observer = context;
   unsigned state = state_load(&observer->view); /* STATE */
-  (void)thorough;
+  struct lapped_reader reader = reader_of(observer);
+  struct ringbus_message message;
+  uint64_t bytes;
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(observer->view.state);
-  if (racy_word(&observer->view, observer->at.position) != 0 ||
-      ringbus_floor_has_passed(shared_word(&observer->handle.ring->header->floor.position),
-                               observer->at.position))
-    return 0;
-  return state & RINGBUS_STATE_CLOSED ? -EPIPE : -EAGAIN;
+  do {
+    if (lapped_next(&reader, &message, &bytes) != -EAGAIN)
+      return 0;
+  } while (thorough && pass_over_dead_claim(observer));
+  return (state & RINGBUS_STATE_CLOSED) && !claim_is_open(&observer->view, observer->at.position)
+             ? -EPIPE
+             : -EAGAIN;
 }
 
 int ringbus_observer_wait(ringbus_observer *observer, int64_t timeout_ns) {

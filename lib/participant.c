@@ -20,8 +20,8 @@
 
 #include "internal.h"
 
-#define PRODUCER_SLOT 1u /* of a single-producer ring: its lock is what makes it single */
-#define FIRST_CONSUMER_SLOT 2u
+#define PRODUCER_SLOT 1u       /* of a single-producer ring: its lock is what makes it single */
+#define FIRST_CONSUMER_SLOT 2u /* of a single-producer ring */
 
 /* ---------------------------------------------------------------- fork */
 
@@ -130,6 +130,10 @@ static bool is_own_slot(const ringbus_ring *ring, uint32_t slot) {
   return own;
 }
 
+bool slot_is_held(const ringbus_ring *ring, uint32_t slot) {
+  return is_own_slot(ring, slot) || lock_is_held(ring->fd, slot_lock_offset(ring, slot));
+}
+
 /* A participant of this very process: known without asking the kernel, which says "free" about locks
  * of the description that is asked through. */
 static bool is_own(const ringbus_ring *ring, uint64_t member) {
@@ -235,6 +239,10 @@ int table_lock(int lock_fd) {
   return lock_patiently(lock_fd, offsetof(struct ringbus_header, join), 5, "group table");
 }
 
+int table_try_lock(int lock_fd) {
+  return lock_byte(lock_fd, offsetof(struct ringbus_header, join));
+}
+
 void table_unlock(int lock_fd) { unlock_byte(lock_fd, offsetof(struct ringbus_header, join)); }
 
 /* ---------------------------------------------------------------- slots */
@@ -254,26 +262,56 @@ static struct ringbus_slot slot_copy(const ringbus_ring *ring, uint32_t slot) {
   return shown;
 }
 
-static uint64_t pid_namespace(void) {
+static uint32_t pid_namespace(void) {
   struct stat status;
-  return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
+  return stat("/proc/self/ns/pid", &status) == 0 ? (uint32_t)status.st_ino : 0;
 }
 
-int slot_take(struct handle *handle, uint32_t role, const char *name) {
+/* Who holds the slots, for a message; cut short. */
+static void describe_holders(const ringbus_ring *ring, uint32_t first, char *text, size_t size) {
+  size_t length = 0;
+  text[0] = '\0';
+  for (uint32_t slot = first; slot < ring->geometry.slot_count && length + 1 < size; slot++) {
+    struct ringbus_slot copy = slot_copy(ring, slot);
+    int more = snprintf(text + length, size - length, "%s%s %u", length ? ", " : "",
+                        copy.name[0] ? copy.name : "unnamed", copy.pid);
+    length += more > 0 ? (size_t)more : 0;
+  }
+  if (length + 1 >= size && size > 4)
+    memcpy(text + size - 4, "...", 4);
+}
+
+int slot_take(struct handle *handle, uint32_t role, const char *name, const char *shared_group) {
   ringbus_ring *ring = handle->ring;
-  uint32_t first = role == RINGBUS_ROLE_PRODUCER ? PRODUCER_SLOT : FIRST_CONSUMER_SLOT;
-  uint32_t last = role == RINGBUS_ROLE_PRODUCER ? PRODUCER_SLOT : ring->geometry.slot_count - 1;
+  uint32_t first = 1, last = ring->geometry.slot_count - 1;
   char holder[160];
+  if (!ring_has_many_producers(ring)) {
+    first = role == RINGBUS_ROLE_PRODUCER ? PRODUCER_SLOT : FIRST_CONSUMER_SLOT;
+    last = role == RINGBUS_ROLE_PRODUCER ? PRODUCER_SLOT : last;
+  }
   int result = locks_open(handle);
   if (result != 0)
     return result;
-  for (uint32_t slot = first; slot <= last; slot++) {
+  /* First the slots that nobody has left a run in, then those. */
+  for (uint32_t i = 0; i < 2 * (last - first + 1); i++) {
+    uint32_t slot = first + i % (last - first + 1);
+    bool left_a_run = shared_load(&ring_slot(ring, slot)->taken[0]) & RINGBUS_TAKEN_MASK;
+    if (left_a_run != (i > last - first))
+      continue;
     result = lock_byte(handle->lock_fd, slot_lock_offset(ring, slot));
     if (result == -EAGAIN || result == -EACCES)
       continue;
     if (result != 0)
       return fail(result, "cannot lock slot %u: does the filesystem have OFD locks?", slot);
     struct ringbus_slot *entry = ring_slot(ring, slot);
+    /* Before anything is written about the new holder: what the old one, who is gone, had open. */
+    claim_resolve(ring, slot);
+    bool inherits = false;
+    if (!share_slot_is_free(ring, slot) &&
+        !(inherits = share_can_inherit(ring, slot, shared_group))) {
+      unlock_byte(handle->lock_fd, slot_lock_offset(ring, slot));
+      continue;
+    }
     pthread_mutex_lock(&registry); /* is_own reads them */
     handle->slot = slot;
     handle->generation = (shared_load(&entry->state) >> 16) + 1;
@@ -281,16 +319,23 @@ int slot_take(struct handle *handle, uint32_t role, const char *name) {
     /* With the lock held and a generation of its own, nothing can take this participant for its
      * predecessor or the reverse. */
     shared_store(&entry->state, handle->generation << 16 | RINGBUS_ROLE_NONE);
-    struct ringbus_slot who = {
-        .pid = (uint32_t)getpid(), .pid_namespace = pid_namespace(), .attached_ns = realtime_ns()};
+    struct ringbus_slot who = {.pid = (uint32_t)getpid(),
+                               .group = UINT32_MAX,
+                               .pid_namespace = pid_namespace(),
+                               .attached_ns = realtime_ns()};
+    if (inherits) { /* they go with the run */
+      who.group = shared_load32(&entry->group);
+      who.flags = shared_load32(&entry->flags);
+    }
     copy_name(who.name, name ? name : program_invocation_short_name);
-    shared_write(&entry->pid, &who.pid, sizeof who - offsetof(struct ringbus_slot, pid));
+    shared_write(&entry->pid, &who.pid,
+                 offsetof(struct ringbus_slot, claim) - offsetof(struct ringbus_slot, pid));
     shared_store(&entry->state, handle->generation << 16 | role); /* SLOT */
     return 0;
   }
   if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
     return fail(-ESTALE, "the ring was retired: open its successor");
-  if (role == RINGBUS_ROLE_PRODUCER) {
+  if (role == RINGBUS_ROLE_PRODUCER && !ring_has_many_producers(ring)) {
     if (!is_own_slot(ring, PRODUCER_SLOT) &&
         !lock_is_held(ring->fd, slot_lock_offset(ring, PRODUCER_SLOT)))
       return fail(-EBUSY,
@@ -299,8 +344,11 @@ int slot_take(struct handle *handle, uint32_t role, const char *name) {
     describe_slot(ring, PRODUCER_SLOT, holder, sizeof holder);
     return fail(-EBUSY, "the ring has a living producer: %s", holder);
   }
-  return fail(-ENOSPC, "all %u consumer slots are in use; make the ring with more participants",
-              ring->geometry.slot_count - FIRST_CONSUMER_SLOT);
+  describe_holders(ring, first, holder, sizeof holder);
+  return fail(-ENOSPC,
+              "all %u slots are in use (%s); make the ring with more participants, or, if the dead "
+              "of a shared group left messages, let a member of it take them over",
+              last - first + 1, holder);
 }
 
 void slot_leave(struct handle *handle) {
@@ -342,6 +390,17 @@ unsigned count_alive(const ringbus_ring *ring, uint32_t role) {
 }
 
 bool producer_has_gone(const ringbus_ring *ring) {
+  if (ring_has_many_producers(ring)) {
+    if (!shared_load32(&ring->header->signals.had_producer))
+      return false;
+    for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
+      uint64_t role = shared_load(&ring_slot(ring, slot)->state) & 0xff;
+      /* Whoever attaches has no role yet. */
+      if (role != RINGBUS_ROLE_CONSUMER && slot_is_held(ring, slot))
+        return false;
+    }
+    return true;
+  }
   uint64_t state = shared_load(&ring_slot(ring, PRODUCER_SLOT)->state);
   if (state >> 16 == 0)
     return false; /* there never was one */

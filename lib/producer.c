@@ -12,21 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-
-#define MARKS 32u /* more than the stripes of a lap, so the oldest useful one is never lost */
-
-struct ringbus_producer {
-  struct ringbus_producer_hot hot;
-  struct handle handle;
-  enum ringbus_wait wait;
-  int64_t look_ns;
-  struct counted floor; /* as last announced; this producer is its only writer */
-  /* Record boundaries this producer has passed, about one in each stripe of the ring, oldest first:
-   * the floor moves to one of them without walking over records whose lines the consumers hold. */
-  struct counted marks[MARKS];
-  unsigned oldest_mark, next_mark;
-};
+#include "producer.h"
 
 /* ---------------------------------------------------------------- room */
 
@@ -35,67 +21,6 @@ void ringbus_slow_mark(ringbus_producer *producer) {
     producer->oldest_mark++;
   producer->marks[producer->next_mark++ % MARKS] =
       (struct counted){producer->hot.tail, producer->hot.count};
-}
-
-/* The slowest gating cursor. */
-struct slowest {
-  struct counted at;
-  bool gated;  /* some cursor gates; otherwise at is the tail */
-  bool exact;  /* at.count belongs to at.position */
-  bool groups; /* the ring has groups, gating or not */
-};
-
-/* Whether a group gates, and where (JOIN, RELEASE). A cursor that cannot be had whole is taken for the
- * least one possible: then there is no room, and the producer looks again. */
-static bool gate_load(ringbus_producer *producer, uint32_t index, uint64_t bytes,
-                      struct counted *cursor, bool *exact) {
-  ringbus_ring *ring = producer->handle.ring;
-  struct ringbus_group *group = ring_group(ring, index);
-  uint64_t tail = producer->hot.tail, capacity = ring->geometry.capacity;
-  uint64_t gating, again = shared_load(&group->gating);
-  for (int tries = 0; tries < 1000; tries++) {
-    gating = again;
-    if ((gating & RINGBUS_GATING_MASK) == RINGBUS_GATING_NONE)
-      return false;
-    uint64_t raw = shared_load(&group->cursor);
-    *exact = counted_load(&group->cursor, cursor); /* RELEASE */
-    again = shared_load(&group->gating);
-    if (again != gating)
-      continue;
-    uint64_t lag = tail - cursor->position;
-    uint64_t max_lag = shared_load(&group->max_lag);
-    if (max_lag && lag + bytes > max_lag)
-      return false; /* lapped, as its policy says */
-    if (lag <= capacity && position_is_sound(raw))
-      return true;
-    if ((gating & RINGBUS_GATING_MASK) != RINGBUS_GATING_SETTLED)
-      break;
-    shared_add(&ring->header->counters.broken_cursors, 1);
-    shared_store(&ring->header->counters.broken_group, index + 1);
-    return false;
-  }
-  *cursor = (struct counted){tail - capacity, 0};
-  *exact = false;
-  return true;
-}
-
-static struct slowest find_slowest(ringbus_producer *producer, uint64_t bytes) {
-  ringbus_ring *ring = producer->handle.ring;
-  uint64_t tail = producer->hot.tail;
-  uint64_t groups = shared_load(&ring->header->join.groups); /* JOIN */
-  struct slowest slowest = {{tail, producer->hot.count}, false, true, groups != 0};
-  for (uint32_t index = 0; index < ring->geometry.group_count && groups >> index; index++) {
-    struct counted cursor;
-    bool exact;
-    if (!(groups >> index & 1) || !gate_load(producer, index, bytes, &cursor, &exact))
-      continue;
-    if (!slowest.gated || tail - cursor.position > tail - slowest.at.position) {
-      slowest.at = cursor;
-      slowest.exact = exact;
-    }
-    slowest.gated = true;
-  }
-  return slowest;
 }
 
 /* A record boundary at or after needed to raise the floor to: the nearest noted one; or the slowest
@@ -128,9 +53,9 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
   if (bytes + 8 > capacity)
     return -EMSGSIZE;
   uint64_t needed = hot->tail + bytes + 8 - capacity; /* where the floor must be */
-  struct slowest slowest = find_slowest(producer, bytes);
-  if (!slowest.gated && !slowest.groups && ring->geometry.no_group == RINGBUS_NO_GROUP_HOLD)
-    slowest = (struct slowest){producer->floor, true, true, false};
+  struct slowest slowest = find_slowest(ring, (struct counted){hot->tail, hot->count}, bytes);
+  if (!slowest.gated && ring_holds(ring, slowest.groups))
+    slowest = (struct slowest){producer->floor, true, true, false, 0};
   if (hot->tail - slowest.at.position > shared_load(&counters->max_lag))
     shared_store(&counters->max_lag, hot->tail - slowest.at.position);
   if (distance(needed, slowest.at.position) < 0 || !slowest.exact)
@@ -144,7 +69,7 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
     counted_store(&ring->header->tail.position, (struct counted){hot->tail, hot->count});
     counted_store(&ring->header->floor.position, floor); /* ANNOUNCE, JOIN */
     shared_fence();                                      /* ANNOUNCE, JOIN */
-    slowest = find_slowest(producer, bytes);
+    slowest = find_slowest(ring, (struct counted){hot->tail, hot->count}, bytes);
   }
   /* A joiner may have become visible below the floor; until it has moved up it is waited for. */
   uint64_t limit = producer->floor.position;
@@ -178,8 +103,9 @@ static int succeed(ringbus_producer *producer) {
   uint64_t raw_tail = shared_load(&header->tail.position);
   uint64_t raw_floor = shared_load(&header->floor.position);
   if (!counted_load(&header->tail.position, &tail) ||
-      !counted_load(&header->floor.position, &floor) || !position_is_sound(raw_tail) ||
-      !position_is_sound(raw_floor) || tail.position - floor.position > ring->geometry.capacity - 8)
+      !counted_load(&header->floor.position, &floor) || !position_is_sound(&ring->view, raw_tail) ||
+      !position_is_sound(&ring->view, raw_floor) ||
+      tail.position - floor.position > ring->geometry.capacity - 8)
     return fail(-EBADMSG, "the ring's tail or floor is damaged");
   walk_records(&ring->view, &tail, floor.position + ring->geometry.capacity);
   if (tail.position - floor.position > ring->geometry.capacity - 8)
@@ -224,10 +150,11 @@ int ringbus_producer_attach(ringbus_ring *ring, const struct ringbus_producer_op
   producer->hot.shared_tail = shared_word(&ring->header->tail.position);
   producer->hot.data_waiters = &ring->header->signals.data_waiters;
   producer->hot.stripe_shift = ring->view.capacity_shift - 4;
+  producer->hot.many = ring_has_many_producers(ring);
   producer->wait = waiting.policy;
   producer->look_ns = waiting.look_ns;
   handle_register(&producer->handle, ring, &producer->hot.view.state);
-  result = slot_take(&producer->handle, RINGBUS_ROLE_PRODUCER, options->name);
+  result = slot_take(&producer->handle, RINGBUS_ROLE_PRODUCER, options->name, NULL);
   if (result != 0)
     goto failed;
   /* Only now, holding the slot: a ring that was closed or retired before is not written to. */
@@ -238,10 +165,11 @@ int ringbus_producer_attach(ringbus_ring *ring, const struct ringbus_producer_op
                                      : "the ring's state is damaged");
     goto leave;
   }
-  result = succeed(producer);
+  result = producer->hot.many ? many_attach(producer) : succeed(producer);
   if (result != 0)
     goto leave;
   producer->hot.fence = publisher_needs_fence(ring);
+  shared_store32(&ring->header->signals.had_producer, 1);
   notify_presence(ring);
   /* The predecessor may have died between its last commit and the wake-up. */
   ringbus_slow_wake(producer->hot.data_waiters);
@@ -260,6 +188,8 @@ int ringbus_producer_detach(ringbus_producer *producer) {
     return 0;
   bool forked = handle_is_forked(&producer->handle);
   if (!forked) {
+    if (producer->hot.many)
+      many_leave(producer);
     slot_leave(&producer->handle);
     /* Readers that end without a producer look again. */
     ringbus_slow_wake(producer->hot.data_waiters);
@@ -272,10 +202,13 @@ int ringbus_producer_detach(ringbus_producer *producer) {
 int ringbus_producer_tell(const ringbus_producer *producer, uint64_t *position, uint64_t *count) {
   if (handle_is_forked(&producer->handle))
     return -ECHILD;
+  struct counted at = {producer->hot.tail, producer->hot.count};
+  if (producer->hot.many && !find_tail(producer->handle.ring, &at))
+    return -EAGAIN;
   if (position)
-    *position = producer->hot.tail;
+    *position = at.position;
   if (count)
-    *count = producer->hot.count;
+    *count = at.count;
   return 0;
 }
 
@@ -285,6 +218,8 @@ int ringbus_producer_finish(ringbus_producer *producer) {
     return -ECHILD;
   if (shared_load32(&signals->state) & RINGBUS_STATE_RETIRED)
     return -ESTALE;
+  if (producer->hot.many)
+    many_leave(producer);
   producer->hot.claimed = 0;
   shared_set_bits32(&signals->state, RINGBUS_STATE_CLOSED); /* STATE */
   ringbus_slow_wake(producer->hot.data_waiters);
@@ -296,7 +231,8 @@ int ringbus_producer_finish(ringbus_producer *producer) {
 
 struct room_wait {
   ringbus_producer *producer;
-  uint64_t bytes; /* of the record there must be room for; 0: everything must have been read */
+  uint64_t bytes; /* of the record there must be room for; 0: everything must have been read ... */
+  uint64_t drain_to; /* ... up to here */
 };
 
 static int look_for_room(void *context, bool thorough) {
@@ -308,18 +244,32 @@ static int look_for_room(void *context, bool thorough) {
     return ringbus_slow_state(hot->view.state);
   if (thorough)
     groups_reap(producer->handle.ring, producer->handle.lock_fd);
+  if (wait->bytes && hot->many)
+    return many_room(producer, wait->bytes, thorough);
   if (wait->bytes)
     return wait->bytes + 8 <= hot->limit - hot->tail ? 0 : make_room(producer, wait->bytes);
-  return find_slowest(producer, 0).at.position == hot->tail ? 0 : -EAGAIN;
+  struct slowest slowest =
+      find_slowest(producer->handle.ring, (struct counted){wait->drain_to, 0}, 0);
+  return distance(wait->drain_to, slowest.at.position) >= 0 ? 0 : -EAGAIN;
 }
 
 static int wait_for_room(ringbus_producer *producer, uint64_t bytes, int64_t timeout_ns) {
-  struct room_wait wait = {producer, bytes};
+  struct room_wait wait = {producer, bytes, producer->hot.tail};
   struct waiting waiting = {producer->wait, producer->look_ns,
                             &producer->handle.ring->header->signals.room_waiters, look_for_room,
                             &wait};
   if (handle_is_forked(&producer->handle))
     return -ECHILD;
+  if (producer->hot.many && producer->claim_bytes)
+    return -EINVAL; /* readers cannot get past this producer's own claim */
+  if (producer->hot.many) {
+    many_room(producer, 64, false); /* hot.tail becomes the true one */
+    wait.drain_to = producer->hot.tail;
+    /* Where nobody is waited for, what is in the way is a claim, which ends by a commit. */
+    struct counted tail = {producer->hot.tail, 0};
+    if (!find_slowest(producer->handle.ring, tail, bytes).gated)
+      waiting.waiters = &producer->handle.ring->header->signals.data_waiters;
+  }
   return wait_until(producer->handle.ring, &waiting, timeout_ns);
 }
 
@@ -327,7 +277,10 @@ int ringbus_producer_wait(ringbus_producer *producer, size_t length, uint32_t ta
                           int64_t timeout_ns) {
   if (length > producer->hot.max_length)
     return handle_is_forked(&producer->handle) ? -ECHILD : -EMSGSIZE;
-  return wait_for_room(producer, ringbus_record_bytes(length, tag), timeout_ns);
+  return wait_for_room(producer,
+                       producer->hot.many ? many_record_bytes(length, tag)
+                                          : ringbus_record_bytes(length, tag),
+                       timeout_ns);
 }
 
 int ringbus_producer_drain(ringbus_producer *producer, int64_t timeout_ns) {

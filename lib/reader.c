@@ -28,6 +28,11 @@ __attribute__((no_sanitize("thread"))) uint64_t racy_word(const struct ringbus_v
   return word;
 }
 
+__attribute__((no_sanitize("thread"))) uint64_t racy_data(const struct ringbus_view *view,
+                                                          uint64_t position) {
+  return *(const volatile uint64_t *)(const volatile void *)(view->data + (position & view->mask));
+}
+
 static bool passed(const struct lapped_reader *reader, uint64_t position) {
   return ringbus_floor_has_passed(shared_word(reader->floor), position);
 }
@@ -48,9 +53,17 @@ int lapped_next(const struct lapped_reader *reader, struct ringbus_message *mess
   uint64_t position = reader->at->position;
   uint64_t word = racy_word(view, position);
   struct ringbus_message found;
-  bool committed = ringbus_word_is(view, word, position, RINGBUS_WORD_COMMITTED);
   *bytes = 0;
-  if (committed) {
+  for (uint64_t walked = 0; ringbus_word_is(view, word, position, RINGBUS_WORD_PAD);) {
+    if (passed(reader, position))
+      return -EOVERFLOW;
+    walked += ringbus_word_bytes(view, word);
+    if (walked > view->mask)
+      return -EAGAIN; /* a lap of given-up records: enough for one call */
+    reader->at->position = position += ringbus_word_bytes(view, word);
+    word = racy_word(view, position);
+  }
+  if (ringbus_word_is(view, word, position, RINGBUS_WORD_COMMITTED)) {
     *bytes = ringbus_word_decode(view, word & ~(uint64_t)RINGBUS_WORD_FLAG_TAG, position, &found);
     if (*bytes && (word & RINGBUS_WORD_FLAG_TAG))
       racy_copy(&found.tag, view->data + (position & view->mask) + *bytes - sizeof found.tag,
@@ -58,10 +71,18 @@ int lapped_next(const struct lapped_reader *reader, struct ringbus_message *mess
   }
   if (passed(reader, position))
     return -EOVERFLOW;
-  if (*bytes == 0)
-    return word == 0 ? -EAGAIN : -EBADMSG;
+  if (*bytes == 0) /* words of their own are there from the lap before, and claims stand in them */
+    return word == 0 || (!view->in_band &&
+                         !ringbus_word_is(view, word, position, RINGBUS_WORD_COMMITTED))
+               ? -EAGAIN
+               : -EBADMSG;
   *message = found;
   return 0;
+}
+
+bool claim_is_open(const struct ringbus_view *view, uint64_t position) {
+  return !view->in_band &&
+         ringbus_word_is(view, racy_word(view, position), position, RINGBUS_WORD_CLAIMED);
 }
 
 int lapped_recv(const struct lapped_reader *reader, void *buffer, size_t size,
@@ -90,12 +111,52 @@ void walk_records(const struct ringbus_view *view, struct counted *at, uint64_t 
   uint64_t walked = 0;
   while (walked <= view->mask && distance(at->position, limit) > 0) {
     uint64_t word = racy_word(view, at->position);
-    if (!ringbus_word_is(view, word, at->position, RINGBUS_WORD_COMMITTED))
+    bool committed = ringbus_word_is(view, word, at->position, RINGBUS_WORD_COMMITTED);
+    if (!committed && !ringbus_word_is(view, word, at->position, RINGBUS_WORD_PAD))
       return;
     walked += ringbus_word_bytes(view, word);
     at->position += ringbus_word_bytes(view, word);
-    at->count++;
+    at->count += committed;
   }
+}
+
+/* With many producers nobody keeps the count of the tail: it is counted from the furthest place whose
+ * count is known, the floor or the cursor of a reader. */
+static void find_counted(const ringbus_ring *ring, struct counted floor, struct counted *furthest) {
+  uint64_t groups = shared_load(&ring->header->join.groups);
+  *furthest = floor;
+  for (uint32_t index = 0; index < ring->geometry.group_count; index++) {
+    struct ringbus_group *group = ring_group(ring, index);
+    struct counted cursor;
+    bool whole = groups >> index & 1;
+    if (!whole)
+      continue;
+    if (group_is_shared(ring, index))
+      whole = share_gate(ring, index, &cursor);
+    else
+      whole = counted_load(&group->cursor, &cursor);
+    if (whole && distance(furthest->position, cursor.position) > 0 &&
+        cursor.position - floor.position <= ring->geometry.capacity &&
+        position_is_sound(&ring->view, cursor.position))
+      *furthest = cursor;
+  }
+}
+
+bool find_tail(const ringbus_ring *ring, struct counted *tail) {
+  uint64_t *floor_field = &ring->header->floor.position;
+  if (!ring_has_many_producers(ring))
+    return counted_load(&ring->header->tail.position, tail);
+  for (int tries = 0; tries < 100; tries++) {
+    struct counted floor;
+    if (!counted_load(floor_field, &floor))
+      continue;
+    find_counted(ring, floor, tail);
+    uint64_t from = tail->position;
+    walk_records(&ring->view, tail, floor.position + ring->geometry.capacity);
+    if (!ringbus_floor_has_passed(shared_word(floor_field), from))
+      return true; /* else the walk may have followed words of a later lap */
+  }
+  return false;
 }
 
 int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t position,
@@ -109,7 +170,7 @@ int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t posi
     if (start == RINGBUS_OLDEST)
       return 0;
     if (start == RINGBUS_NEWEST) {
-      if (!counted_load(&ring->header->tail.position, found))
+      if (!find_tail(ring, found))
         continue;
       return 0;
     }

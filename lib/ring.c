@@ -137,14 +137,14 @@ static int adopt(int fd, int fresh_fd, const struct ringbus_open_options *option
   uint32_t capacity_shift = (uint32_t)__builtin_ctzll(ring->geometry.capacity);
   view->state = &ring->header->signals.state;
   view->data = (char *)ring->header + ring->geometry.data_offset;
-  view->words = view->data;
+  view->words = (char *)ring->header + ring->geometry.words_offset;
   view->mask = ring->geometry.capacity - 1;
   view->capacity_shift = capacity_shift;
   view->granule_shift = ring->geometry.granule_shift;
   view->word_shift = ring->geometry.word_shift;
   view->granules_mask = (ring->geometry.capacity >> view->granule_shift) - 1;
   view->state_shift = RINGBUS_WORD_STATE_SHIFT(capacity_shift - view->granule_shift);
-  view->in_band = 8;
+  view->in_band = ring_has_many_producers(ring) ? 0 : 8;
   registry_add_ring(ring);
   fail(0, NULL);
   if (!retired_too && (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED))
@@ -303,7 +303,8 @@ static int plan(const struct ringbus_create_options *options, struct geometry *g
   if ((unsigned)options->no_group > RINGBUS_DROP || (unsigned)options->wake > RINGBUS_WAKE_NEVER)
     return fail(-EINVAL, "unknown no_group or wake");
   geometry->slot_count = participants + 1;
-  geometry->granule_shift = 3;
+  geometry->producers = options->many_producers ? RINGBUS_PRODUCERS_MANY : RINGBUS_PRODUCERS_SINGLE;
+  geometry->policy = options->overwrite ? RINGBUS_POLICY_OVERWRITE : RINGBUS_POLICY_RELIABLE;
   geometry->no_group =
       options->no_group == RINGBUS_DROP ? RINGBUS_NO_GROUP_DROP : RINGBUS_NO_GROUP_HOLD;
   geometry->wake = wakes[options->wake];
@@ -318,11 +319,12 @@ static int write_header(int fd, const struct geometry *geometry) {
   identity->identity_bytes = sizeof *identity;
   identity->capacity = geometry->capacity;
   identity->data_offset = geometry->data_offset;
-  identity->words_offset = geometry->data_offset;
+  identity->words_offset = geometry->words_offset;
+  identity->words_bytes = geometry->words_bytes;
   identity->granule_shift = geometry->granule_shift;
   identity->word_shift = geometry->word_shift;
-  identity->producers = RINGBUS_PRODUCERS_SINGLE;
-  identity->policy = RINGBUS_POLICY_RELIABLE;
+  identity->producers = geometry->producers;
+  identity->policy = geometry->policy;
   identity->no_group = geometry->no_group;
   identity->wake = geometry->wake;
   identity->slots_offset = geometry->slots_offset;

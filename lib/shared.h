@@ -7,7 +7,14 @@
 #ifndef RINGBUS_SHARED_H
 #define RINGBUS_SHARED_H
 
+#if defined(__x86_64__)
+#define AO_CMPXCHG16B_AVAILABLE 1 /* every 64-bit x86 since 2005, whatever -march says */
+#endif
 #include <ringbus/inline.h>
+
+#ifndef AO_HAVE_compare_double_and_swap_double_full
+#error "ringbus needs a 16-byte compare-and-swap (x86-64, AArch64)"
+#endif
 
 static inline volatile AO_t *shared_word(uint64_t *field) { return (volatile AO_t *)field; }
 
@@ -41,9 +48,43 @@ static inline void shared_write(void *to, const void *from, size_t count) {
   }
 }
 
-/* A counter for people that only this process writes. */
+/* A counter for people. */
 static inline void shared_add(uint64_t *field, uint64_t more) {
-  AO_store(shared_word(field), AO_load(shared_word(field)) + more);
+  AO_fetch_and_add(shared_word(field), more);
+}
+
+static inline void shared_increment(uint64_t *field) { AO_fetch_and_add1_full(shared_word(field)); }
+
+/* Moves *field from one value to another, unless it has changed. */
+static inline bool shared_swap(uint64_t *field, uint64_t from, uint64_t to) {
+  return AO_compare_and_swap_full(shared_word(field), from, to);
+}
+
+/* Two neighbouring words, aligned to 16 bytes, that change together. */
+struct pair {
+  uint64_t first;
+  uint64_t second;
+};
+
+static inline bool pair_swap(uint64_t *field, struct pair from, struct pair to) {
+#ifdef RINGBUS_RACES_ARE_SEEN
+  /* ThreadSanitizer does not see the instruction: this, which changes nothing, orders the same. */
+  AO_or_full(shared_word(field), 0);
+#endif
+  return AO_compare_double_and_swap_double_full((volatile AO_double_t *)(void *)field, from.first,
+                                                from.second, to.first, to.second);
+}
+
+/* pair_load: the first word never takes a value again that it once had, so the second word, loaded
+ * between two equal looks at the first, belongs to it. False if it moved on each time. */
+static inline bool pair_load(uint64_t *field, struct pair *pair) {
+  for (int tries = 0; tries < 1000; tries++) {
+    pair->first = AO_load_acquire(shared_word(field));
+    pair->second = AO_load_acquire(shared_word(field + 1));
+    if (AO_load(shared_word(field)) == pair->first)
+      return true;
+  }
+  return false;
 }
 
 static inline void shared_set_bits(uint64_t *field, uint64_t bits) {
@@ -69,8 +110,10 @@ static inline void shared_read_fence(void) { AO_nop_read(); }
 
 static inline uint64_t position_of(uint64_t counted) { return counted & ~UINT64_C(7); }
 
-/* Bits 1 and 2 of a counted position are always 0. */
-static inline bool position_is_sound(uint64_t counted) { return (counted & 6) == 0; }
+/* A record boundary, but for the bank in bit 0. */
+static inline bool position_is_sound(const struct ringbus_view *view, uint64_t counted) {
+  return (counted & ~UINT64_C(1) & ((UINT64_C(1) << view->granule_shift) - 1)) == 0;
+}
 
 struct counted {
   uint64_t position;
@@ -102,6 +145,32 @@ static inline unsigned state_load(const struct ringbus_view *view) {
 
 static inline uint64_t word_load(const struct ringbus_view *view, uint64_t position) {
   return AO_load_acquire(ringbus_word_at(view, position)); /* PUBLISH */
+}
+
+static inline bool word_swap(const struct ringbus_view *view, uint64_t position, uint64_t from,
+                             uint64_t to) {
+  return AO_compare_and_swap_full(ringbus_word_at(view, position), from, to);
+}
+
+static inline void word_store(const struct ringbus_view *view, uint64_t position, uint64_t word) {
+  AO_store_release(ringbus_word_at(view, position), word); /* PUBLISH */
+}
+
+static inline uint64_t word_state(const struct ringbus_view *view, uint64_t word) {
+  return word >> view->state_shift & 3;
+}
+
+/* Describes the record at this position, in whatever state; else there is none. */
+static inline bool word_is_current(const struct ringbus_view *view, uint64_t word,
+                                   uint64_t position) {
+  return ((word ^ ringbus_word_head(view, position, 0)) >> view->state_shift & ~UINT64_C(3)) == 0 &&
+         word_state(view, word) != RINGBUS_WORD_FREE;
+}
+
+static inline uint64_t record_word(const struct ringbus_view *view, uint64_t position,
+                                   uint64_t state, uint64_t bytes, uint64_t low_bits) {
+  return ringbus_word_head(view, position, state) |
+         ((bytes >> view->granule_shift) - 1) << RINGBUS_WORD_GRANULES_SHIFT | low_bits;
 }
 
 static inline void word_clear(const struct ringbus_view *view, uint64_t position) {

@@ -112,14 +112,15 @@ struct ringbus_view {
 
 struct ringbus_producer_hot {
   struct ringbus_view view;
-  uint64_t tail;
-  uint64_t count;
+  uint64_t tail;  /* many producers: at or before the true one */
+  uint64_t count; /* unknown, 0, if there are many producers */
   uint64_t limit; /* nothing at or after this position may be written: floor + capacity */
   uint64_t max_length;
   uint64_t claimed;           /* length of the open claim + 1; 0 none */
   uint32_t tag;               /* of the open claim */
   uint32_t fence;             /* 1: the publisher fences itself (SLEEP) */
   uint32_t stripe_shift;      /* log2(capacity) - 4: a record boundary is noted once in a stripe */
+  uint32_t many;              /* 1: there may be other producers */
   volatile AO_t *shared_tail; /* position, count[2] */
   volatile unsigned *data_waiters;
 };
@@ -129,13 +130,16 @@ struct ringbus_consumer_hot {
   uint64_t position; /* of the next message to read */
   uint64_t count;
   uint64_t released; /* the cursor as last stored */
-  uint32_t lossy;    /* 1: may be lapped, every read is checked against the floor */
+  uint32_t mode;     /* 0, or RINGBUS_MODE_LAPPED or RINGBUS_MODE_SHARED: then through calls */
   uint32_t fence;
   uint32_t hand_back;    /* enum ringbus_hand_back, resolved */
   volatile AO_t *cursor; /* position, count[2] */
   volatile AO_t *floor;
   volatile unsigned *room_waiters;
 };
+
+#define RINGBUS_MODE_LAPPED 1u /* may be lapped: every read is checked against the floor */
+#define RINGBUS_MODE_SHARED 2u /* member of a shared group: what it reads is taken first */
 
 /* What the state word of a handle inherited through fork says; never in a file. */
 #define RINGBUS_STATE_FORKED 0x80000000u
@@ -151,6 +155,18 @@ RINGBUS_API int ringbus_slow_borrow_batch(ringbus_consumer *consumer,
                                           size_t *count);
 RINGBUS_API int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                                   struct ringbus_message *message);
+RINGBUS_API int ringbus_slow_release(ringbus_consumer *consumer);
+
+/* The publishing calls of a ring with many producers (lib/many.c). Each costs a locked instruction, beside
+ * which the call is nothing. */
+RINGBUS_API int ringbus_many_claim(ringbus_producer *producer, size_t length, uint32_t tag,
+                                   void **data);
+RINGBUS_API int ringbus_many_commit(ringbus_producer *producer, size_t length);
+RINGBUS_API int ringbus_many_abort(ringbus_producer *producer);
+RINGBUS_API int ringbus_many_send(ringbus_producer *producer, const void *data, size_t length,
+                                  uint32_t tag);
+RINGBUS_API int ringbus_many_send_batch(ringbus_producer *producer, const struct iovec *messages,
+                                        size_t count, uint32_t tag, bool all_at_once, size_t *sent);
 
 /* ---------------------------------------------------------------- words and records */
 
@@ -190,6 +206,7 @@ static inline uint64_t ringbus_word_decode(const struct ringbus_view *view, uint
   message->length = (uint32_t)(bytes - overhead);
   message->position = position;
   message->tag = 0;
+  message->redelivered = false;
   if (RINGBUS_UNLIKELY(word & RINGBUS_WORD_FLAG_TAG)) {
     memcpy(&message->tag, record + bytes - sizeof message->tag, sizeof message->tag);
   }
@@ -229,7 +246,7 @@ static inline uint64_t ringbus_record_seal(const struct ringbus_view *view, uint
                                            size_t length, uint32_t tag, uint64_t bytes) {
   uint64_t word = ringbus_word_head(view, position, RINGBUS_WORD_COMMITTED) |
                   ((bytes >> view->granule_shift) - 1) << RINGBUS_WORD_GRANULES_SHIFT |
-                  (bytes - 8 - length) << RINGBUS_WORD_UNUSED_SHIFT;
+                  (bytes - view->in_band - length) << RINGBUS_WORD_UNUSED_SHIFT;
   if (tag) {
     memcpy(view->data + (position & view->mask) + bytes - sizeof tag, &tag, sizeof tag);
     word |= RINGBUS_WORD_FLAG_TAG;
@@ -267,7 +284,10 @@ static inline void ringbus_announce(struct ringbus_producer_hot *hot) {
 RINGBUS_HOT int ringbus_producer_claim(ringbus_producer *producer, size_t length, uint32_t tag,
                                        void **data) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
-  int result = ringbus_reserve(producer, length, ringbus_record_bytes(length, tag));
+  int result;
+  if (RINGBUS_UNLIKELY(hot->many))
+    return ringbus_many_claim(producer, length, tag, data);
+  result = ringbus_reserve(producer, length, ringbus_record_bytes(length, tag));
   hot->claimed = 0;
   if (RINGBUS_UNLIKELY(result != 0))
     return result;
@@ -279,6 +299,8 @@ RINGBUS_HOT int ringbus_producer_claim(ringbus_producer *producer, size_t length
 
 RINGBUS_HOT int ringbus_producer_commit(ringbus_producer *producer, size_t length) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  if (RINGBUS_UNLIKELY(hot->many))
+    return ringbus_many_commit(producer, length);
   if (RINGBUS_UNLIKELY(AO_int_load(hot->view.state) != 0)) /* STATE */
     return ringbus_slow_state(hot->view.state);
   if (RINGBUS_UNLIKELY(length >= hot->claimed))
@@ -292,24 +314,29 @@ RINGBUS_HOT int ringbus_producer_commit(ringbus_producer *producer, size_t lengt
 RINGBUS_HOT int ringbus_producer_abort(ringbus_producer *producer) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
   uint64_t claimed = hot->claimed;
+  if (RINGBUS_UNLIKELY(hot->many))
+    return ringbus_many_abort(producer);
   if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) & RINGBUS_STATE_FORKED) != 0)) /* STATE */
     return ringbus_slow_state(hot->view.state);
   hot->claimed = 0;
   return claimed ? 0 : -EINVAL;
 }
 
-/* Copy a message in behind the word of the record at position. */
+/* Copy a message into the record at position. */
 static inline void ringbus_record_fill(const struct ringbus_view *view, uint64_t position,
                                        const void *data, size_t length) {
   if (length) /* an empty message may come without an address */
-    memcpy(view->data + (position & view->mask) + 8, data, length);
+    memcpy(view->data + (position & view->mask) + view->in_band, data, length);
 }
 
 RINGBUS_HOT int ringbus_producer_send(ringbus_producer *producer, const void *data, size_t length,
                                       uint32_t tag) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
   uint64_t bytes = ringbus_record_bytes(length, tag);
-  int result = ringbus_reserve(producer, length, bytes);
+  int result;
+  if (RINGBUS_UNLIKELY(hot->many))
+    return ringbus_many_send(producer, data, length, tag);
+  result = ringbus_reserve(producer, length, bytes);
   if (RINGBUS_UNLIKELY(result != 0))
     return result;
   hot->claimed = 0;
@@ -364,6 +391,8 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
   size_t done = 0;
   int result = 0;
+  if (RINGBUS_UNLIKELY(hot->many))
+    return ringbus_many_send_batch(producer, messages, count, tag, all_at_once, sent);
   hot->claimed = 0;
   if (RINGBUS_UNLIKELY(AO_int_load(hot->view.state) != 0)) { /* STATE */
     result = ringbus_slow_state(hot->view.state);
@@ -398,28 +427,40 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
  * only be behind this consumer if a hostile peer wrote the words, and is no work to do for it. */
 __attribute__((no_sanitize("thread"))) static inline void
 ringbus_hand_back(const struct ringbus_consumer_hot *hot) {
+  const struct ringbus_view *view = &hot->view;
   uint64_t end = (hot->released | 63) + 1;
-  if (RINGBUS_UNLIKELY(hot->position - hot->released > hot->view.mask))
+  uint64_t words_end = (hot->released | 511) + 1; /* of the data that a line of words describes */
+  if (RINGBUS_UNLIKELY(hot->position - hot->released > view->mask))
     return;
   if (hot->hand_back == RINGBUS_HAND_BACK_STORE) {
     for (; (int64_t)(hot->position - end) >= 0; end += 64) {
       volatile uint64_t *last =
-          (volatile uint64_t *)(void *)(hot->view.data + ((end - 8) & hot->view.mask));
+          (volatile uint64_t *)(void *)(view->data + ((end - 8) & view->mask));
       *last = *last;
     }
+    if (!view->in_band)
+      for (; (int64_t)(hot->position - words_end) >= 0; words_end += 512) {
+        volatile uint64_t *last =
+            (volatile uint64_t *)(volatile void *)ringbus_word_at(view, words_end - 64);
+        *last = *last;
+      }
   }
 #ifndef RINGBUS_RACES_ARE_SEEN
   else if (hot->hand_back == RINGBUS_HAND_BACK_LOCKED) {
     for (; (int64_t)(hot->position - end) >= 0; end += 64)
-      AO_or((volatile AO_t *)(void *)(hot->view.data + ((end - 8) & hot->view.mask)), 0);
+      AO_or((volatile AO_t *)(void *)(view->data + ((end - 8) & view->mask)), 0);
+    if (!view->in_band)
+      for (; (int64_t)(hot->position - words_end) >= 0; words_end += 512)
+        AO_or(ringbus_word_at(view, words_end - 64), 0);
   }
 #endif
 }
 
 RINGBUS_HOT int ringbus_consumer_release(ringbus_consumer *consumer) {
   struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
-  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) & ~RINGBUS_STATE_CLOSED) != 0)) /* STATE */
-    return ringbus_slow_state(hot->view.state);
+  if (RINGBUS_UNLIKELY(((AO_int_load(hot->view.state) & ~RINGBUS_STATE_CLOSED) | /* STATE */
+                        (hot->mode & RINGBUS_MODE_SHARED)) != 0))
+    return ringbus_slow_release(consumer);
   if (hot->position == hot->released)
     return 0;
   ringbus_hand_back(hot);
@@ -436,7 +477,7 @@ RINGBUS_HOT int ringbus_consumer_borrow(ringbus_consumer *consumer,
                                         struct ringbus_message *message) {
   struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
   uint64_t word, bytes;
-  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) | hot->lossy) != 0)) /* STATE */
+  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) | hot->mode) != 0)) /* STATE */
     return ringbus_slow_borrow(consumer, message);
   word = AO_load_acquire(ringbus_word_at(&hot->view, hot->position)); /* PUBLISH */
   if (word == 0)
@@ -457,7 +498,7 @@ RINGBUS_HOT int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
   struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
   size_t got = 0;
   int result = 0;
-  if (RINGBUS_UNLIKELY(hot->lossy))
+  if (RINGBUS_UNLIKELY(hot->mode))
     return ringbus_slow_borrow_batch(consumer, messages, max, count);
   while (got < max && (result = ringbus_consumer_borrow(consumer, &messages[got])) == 0)
     got++;
@@ -470,7 +511,7 @@ RINGBUS_HOT int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, 
   struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
   struct ringbus_message borrowed;
   uint64_t word, bytes;
-  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) | hot->lossy) != 0)) /* STATE */
+  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) | hot->mode) != 0)) /* STATE */
     return ringbus_slow_recv(consumer, buffer, size, message);
   word = AO_load_acquire(ringbus_word_at(&hot->view, hot->position)); /* PUBLISH */
   if (word == 0)
@@ -504,7 +545,9 @@ RINGBUS_HOT int ringbus_consumer_still_valid(const ringbus_consumer *consumer) {
       (const struct ringbus_consumer_hot *)(const void *)consumer;
   if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) & ~RINGBUS_STATE_CLOSED) != 0)) /* STATE */
     return ringbus_slow_state(hot->view.state);
-  return hot->lossy && ringbus_floor_has_passed(hot->floor, hot->released) ? -EOVERFLOW : 0;
+  return (hot->mode & RINGBUS_MODE_LAPPED) && ringbus_floor_has_passed(hot->floor, hot->released)
+             ? -EOVERFLOW
+             : 0;
 }
 
 #ifdef __cplusplus

@@ -5,8 +5,8 @@
  *
  *   0          4096            slots_offset    groups_offset    words_offset     data_offset
  *   +----------+---------------+---------------+----------------+----------------+--------------+
- *   | identity, counter lines  | participant   | groups and     | claim words    | byte ring    |
- *   | (one page)               | slots         | their cursors  | (many          | (capacity    |
+ *   | identity, counter lines  | participant   | groups and     | words (only    | byte ring    |
+ *   | (one page)               | slots         | their cursors  | if many        | (capacity    |
  *   |                          |               |                |  producers)    |  bytes)      |
  *   +----------+---------------+---------------+----------------+----------------+--------------+
  *
@@ -23,11 +23,16 @@
  *              bit 0 is free: it says which of the two counts belongs to this position. The writer
  *              stores count[!bank] and then, with release, position | !bank: whoever dies between
  *              the two leaves the old pair whole. A reader loads the position, count[bank] and the
- *              position again; equal positions make an exact pair.
+ *              position again; equal positions make an exact pair. Where there are many writers (the
+ *              floor of a ring with many producers) bank is always 0, and position and count[0] change
+ *              together by one 16-byte compare-and-swap; readers do the same as above.
+ *   run        the messages [from, to) that one member of a shared group has taken and not released.
  *   word       one 64-bit word describes one record (see "The word" below).
  *
  * A record of a single-producer ring (granule 8 bytes) is: word, message, padding to 8 bytes.
- * A tag, if the message has one, is in the last 4 bytes of the padded record.
+ * A record of a ring with many producers (granule 64 bytes) is: message, padding to 64 bytes; its word
+ * stands in the words area, 8 bytes for each granule of the data. Only the word of a record's first
+ * granule means anything. A tag, if the message has one, is in the last 4 bytes of the padded record.
  *
  * There are no functions here. What may be read when, and what breaks otherwise, is argued in
  * inline.h under the labels given in the "pair" column.
@@ -65,10 +70,10 @@
 
 /* identity.producers */
 #define RINGBUS_PRODUCERS_SINGLE 1u
-#define RINGBUS_PRODUCERS_MANY 2u /* reserved: refused by this version */
+#define RINGBUS_PRODUCERS_MANY 2u
 /* identity.policy */
 #define RINGBUS_POLICY_RELIABLE 1u
-#define RINGBUS_POLICY_OVERWRITE 2u /* reserved: refused by this version */
+#define RINGBUS_POLICY_OVERWRITE 2u /* nobody is waited for: every group is lapped */
 /* identity.no_group: what happens to messages while the ring has no group at all */
 #define RINGBUS_NO_GROUP_HOLD 1u /* kept until the ring is full; the first group starts at oldest */
 #define RINGBUS_NO_GROUP_DROP 2u /* the oldest records are given up for new ones */
@@ -95,6 +100,21 @@
 #define RINGBUS_GATING_SETTLED 2u /* nothing at or after the cursor has been overwritten */
 /* group.flags */
 #define RINGBUS_GROUP_DURABLE 1u
+#define RINGBUS_GROUP_SHARED 2u /* several consumers, each message to one of them */
+/* slot.taken, low three bits */
+#define RINGBUS_TAKEN_MASK 7u
+#define RINGBUS_TAKEN_NOTHING 0u
+#define RINGBUS_TAKEN_NOTED 1u  /* tries to take this run: it has if group.take says so */
+#define RINGBUS_TAKEN_HELD 2u   /* has taken it */
+#define RINGBUS_TAKEN_COMING 3u /* takes it over: it has if the note it comes from is gone */
+/* slot.taken and group.take, second word: low bits, and the count of the messages before it above. The
+ * low bits of group.take are the last taker's slot; of taken the group's index, of a run that is COMING
+ * the slot it comes from. */
+#define RINGBUS_TAKE_SLOT_MASK 1023u
+#define RINGBUS_TAKE_COUNT_SHIFT 10u
+/* slot.flags */
+#define RINGBUS_SLOT_AT_MOST_ONCE                                                                  \
+  1u /* what this member holds when it dies is not delivered again */
 
 /* The word that describes one record. n = log2(capacity) - granule_shift.
  *
@@ -150,7 +170,7 @@ struct ringbus_identity {
   uint32_t slot_bytes; /* 128 */
   uint64_t groups_offset;
   uint32_t group_count;
-  uint32_t group_bytes; /* 256 */
+  uint32_t group_bytes; /* 384 */
   uint8_t ring_id[16];  /* random */
   uint64_t created_ns;  /* CLOCK_REALTIME, for people */
   uint32_t creator_pid; /* for people */
@@ -173,17 +193,21 @@ struct ringbus_life {
  * |    644 |    4 | data_waiters | sleeping consumers: 1; publisher: 0       | publisher  | SLEEP     |
  * |    648 |    4 | room_waiters | sleeping producers: 1; releaser: 0        | releaser   | SLEEP     |
  * |    652 |    4 | presence     | attach, detach, finish, retire (RMW)      | peer waits | -         |
+ * |    656 |    4 | had_producer | producers, when they attach: 1            | readers    | -         |
  * The waiters and presence are futex words. */
 struct ringbus_signals {
   uint32_t state;
   uint32_t data_waiters;
   uint32_t room_waiters;
   uint32_t presence;
-  uint8_t reserved[112];
+  uint32_t had_producer;
+  uint8_t reserved[108];
 };
 
 /* |    768 |   24 | tail       | producer                       | joiners, observers, tools | TAIL     |
  * |    896 |   24 | floor      | producer                       | joiners, lapped readers   | ANNOUNCE |
+ * tail, many producers: a record boundary at or before the true tail, which the words show; any
+ * producer moves it forward (CAS), count and bank stay 0.
  * floor: no byte of a record at or after floor has been overwritten; bytes before it may be at any
  * time. It is a record boundary, it never moves back, and no producer writes at or above
  * floor + capacity. */
@@ -194,25 +218,27 @@ struct ringbus_counted_line {
 };
 
 /* |   1024 |    8 | groups     | attach, remove, reaper (RMW, holding the table lock) | producer, attach | JOIN |
- * |   1032 |    8 | generation | reserved (many producers)                    | -                | -    |
  * groups: bit g set = group g exists. One bit, so that a group comes into being, cursor and all, in
  * one instant.
  * OFD lock bytes: a slot's first byte, its holder; 1024, while groups change; 1280, while flushing;
  * 0, while the ring is removed; all slots, while nobody may attach (removal, recovery). */
 struct ringbus_join {
   uint64_t groups;
-  uint64_t generation;
-  uint8_t reserved[112];
+  uint8_t reserved[120];
 };
 
-/* |   1152 |   40 | counters   | producer (one writer each)     | people, tools             | -        | */
+/* |   1152 |   56 | counters   | producers, readers that wait   | people, tools             | -        | */
 struct ringbus_counters {
   uint64_t full_events;    /* claims refused for want of room */
   uint64_t max_lag;        /* bytes: the largest tail - slowest gating cursor seen by a refresh */
   uint64_t broken_cursors; /* cursors outside the ring, excluded from gating */
   uint64_t broken_group;   /* 1 + index of the last group so excluded; 0 none */
   uint64_t dropped;        /* messages given up by a ring that nobody gates */
-  uint8_t reserved[88];
+  uint64_t recovered;      /* claims of the dead that were given up */
+  uint64_t
+      blocked_at; /* | 1; position of the claim that readers were seen to wait for, 0 none ... */
+  uint64_t blocked_ns; /* ... and since when (CLOCK_REALTIME) */
+  uint8_t reserved[64];
 };
 
 /* |   1280 |   64 | flush      | ringbus_ring_flush             | recovery after a reboot   | -        | */
@@ -243,28 +269,37 @@ struct ringbus_header {
  * about that lock is the only evidence that the participant lives.
  * |  +0 |    8 | state       | holder of the slot's lock      | everybody  | SLOT |
  * |  +8 |   88 | the rest    | holder, before state           | people     | SLOT |
- * |  +96|    8 | claim       | reserved (many producers)      |            |      |
- * | +104|    8 | taken       | reserved (shared groups)       |            |      |  */
+ * |  +96|    8 | claim       | holder, before its claim's CAS  | next holder| DEATH |
+ * | +104|    8 | taken_to    | holder, before taken           | members    | TAKE |
+ * | +112|   16 | taken       | holder; members (CAS) if it has died or to confirm it | members, producers | TAKE |
+ * claim: where the holder has, or last had, an open claim (many producers). taken, taken_to: the run
+ * that the holder has taken from a shared group, {from | state, count << 10 | group or slot}. A slot whose
+ * holder died with a run is used again only by a new member of that group, who inherits it, or when the
+ * run has been taken over or the group is gone. */
 struct ringbus_slot {
   uint64_t state;         /* generation << 16 | role; a new holder raises the generation */
   uint32_t pid;           /* in the holder's own PID namespace; for people only */
-  uint32_t group;         /* consumer: index of its group */
+  uint32_t group;         /* consumer: index of its group; UINT32_MAX none yet */
   uint64_t attached_ns;   /* CLOCK_REALTIME */
-  uint64_t pid_namespace; /* inode of /proc/self/ns/pid; 0 unknown */
+  uint32_t pid_namespace; /* inode of /proc/self/ns/pid; 0 unknown */
+  uint32_t flags;
   char name[RINGBUS_NAME_BYTES];
   uint64_t claim;
-  uint64_t taken;
-  uint64_t spare;
-  uint64_t reserved;
+  uint64_t taken_to;
+  uint64_t taken[2];
 };
 
 /* A group: consumers that share one cursor.
  * |   +0 |  128 | description | attach, holding the table lock, before join.groups | people, attach | JOIN    |
- * | +128 |   24 | cursor      | its consumer                                       | producer       | RELEASE |
+ * | +128 |   24 | cursor      | its consumer; shared: whoever made it, once        | producer       | RELEASE |
  * | +152 |    8 | member      | attach, detach, reaper, holding the table lock     | attach, reaper | -       |
  * | +160 |    8 | max_lag     | creator of the group                               | producer       | JOIN    |
  * | +168 |    8 | gating      | attach, detach, reaper, holding the table lock     | producer       | JOIN    |
- * | +176 |   24 | held        | its consumer, before gating BACK                   | reaper         | JOIN    |  */
+ * | +176 |   24 | held        | its consumer, before gating BACK                   | reaper         | JOIN    |
+ * | +256 |   16 | take        | shared: members (CAS)                              | members, producer | TAKE |
+ * | +272 |    8 | moves       | shared: whoever moves a run from slot to slot (RMW) | producer      | TAKE    |
+ * take: {position, count << 10 | slot of the last taker}: everything before position has been taken. A
+ * settled shared group gates with the least of take and of the runs of all slots of this group. */
 struct ringbus_group {
   char name[RINGBUS_NAME_BYTES];
   uint32_t policy;
@@ -281,6 +316,10 @@ struct ringbus_group {
   uint64_t held;    /* | bank; where the cursor stood before it was moved back */
   uint64_t held_count[2];
   uint64_t reserved1[7];
+  uint64_t take[2];
+  uint64_t moves;
+  uint64_t redelivered; /* messages, for people */
+  uint64_t reserved2[12];
 };
 
 #define RINGBUS_ASSERT_OFFSET(type, field, offset)                                                 \
@@ -320,17 +359,20 @@ RINGBUS_ASSERT_OFFSET(ringbus_header, signals, 640);
 RINGBUS_ASSERT_OFFSET(ringbus_header, signals.data_waiters, 644);
 RINGBUS_ASSERT_OFFSET(ringbus_header, signals.room_waiters, 648);
 RINGBUS_ASSERT_OFFSET(ringbus_header, signals.presence, 652);
+RINGBUS_ASSERT_OFFSET(ringbus_header, signals.had_producer, 656);
 RINGBUS_ASSERT_OFFSET(ringbus_header, tail, 768);
 RINGBUS_ASSERT_OFFSET(ringbus_header, tail.count, 776);
 RINGBUS_ASSERT_OFFSET(ringbus_header, floor, 896);
 RINGBUS_ASSERT_OFFSET(ringbus_header, floor.count, 904);
 RINGBUS_ASSERT_OFFSET(ringbus_header, join, 1024);
-RINGBUS_ASSERT_OFFSET(ringbus_header, join.generation, 1032);
 RINGBUS_ASSERT_OFFSET(ringbus_header, counters, 1152);
 RINGBUS_ASSERT_OFFSET(ringbus_header, counters.max_lag, 1160);
 RINGBUS_ASSERT_OFFSET(ringbus_header, counters.broken_cursors, 1168);
 RINGBUS_ASSERT_OFFSET(ringbus_header, counters.broken_group, 1176);
 RINGBUS_ASSERT_OFFSET(ringbus_header, counters.dropped, 1184);
+RINGBUS_ASSERT_OFFSET(ringbus_header, counters.recovered, 1192);
+RINGBUS_ASSERT_OFFSET(ringbus_header, counters.blocked_at, 1200);
+RINGBUS_ASSERT_OFFSET(ringbus_header, counters.blocked_ns, 1208);
 RINGBUS_ASSERT_OFFSET(ringbus_header, flushed, 1280);
 RINGBUS_ASSERT_OFFSET(ringbus_header, flushed.content, 1312);
 RINGBUS_ASSERT_OFFSET(ringbus_header, flushed.flushed_ns, 1320);
@@ -342,10 +384,11 @@ RINGBUS_ASSERT_OFFSET(ringbus_slot, pid, 8);
 RINGBUS_ASSERT_OFFSET(ringbus_slot, group, 12);
 RINGBUS_ASSERT_OFFSET(ringbus_slot, attached_ns, 16);
 RINGBUS_ASSERT_OFFSET(ringbus_slot, pid_namespace, 24);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, flags, 28);
 RINGBUS_ASSERT_OFFSET(ringbus_slot, name, 32);
 RINGBUS_ASSERT_OFFSET(ringbus_slot, claim, 96);
-RINGBUS_ASSERT_OFFSET(ringbus_slot, taken, 104);
-RINGBUS_ASSERT_OFFSET(ringbus_slot, spare, 112);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, taken_to, 104);
+RINGBUS_ASSERT_OFFSET(ringbus_slot, taken, 112);
 RINGBUS_STATIC_ASSERT(sizeof(struct ringbus_slot) == 128, "a slot stands alone on its line");
 RINGBUS_ASSERT_OFFSET(ringbus_group, name, 0);
 RINGBUS_ASSERT_OFFSET(ringbus_group, policy, 64);
@@ -359,6 +402,10 @@ RINGBUS_ASSERT_OFFSET(ringbus_group, member, 152);
 RINGBUS_ASSERT_OFFSET(ringbus_group, max_lag, 160);
 RINGBUS_ASSERT_OFFSET(ringbus_group, gating, 168);
 RINGBUS_ASSERT_OFFSET(ringbus_group, held, 176);
-RINGBUS_STATIC_ASSERT(sizeof(struct ringbus_group) == 256, "a cursor stands alone on its line");
+RINGBUS_ASSERT_OFFSET(ringbus_group, take, 256);
+RINGBUS_ASSERT_OFFSET(ringbus_group, moves, 272);
+RINGBUS_ASSERT_OFFSET(ringbus_group, redelivered, 280);
+RINGBUS_STATIC_ASSERT(sizeof(struct ringbus_group) == 384,
+                      "cursor and take stand on lines of their own");
 
 #endif

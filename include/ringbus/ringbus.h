@@ -107,6 +107,12 @@ struct ringbus_create_options {
   uint32_t max_groups; /* 1 to 64; 0: 16 */
   enum ringbus_no_group no_group;
   enum ringbus_wake wake;
+  /* several producers at once, in one order that all readers see. Records take multiples of 64 bytes,
+   * and publishing costs a locked instruction for each message or batch */
+  bool many_producers;
+  /* nobody is waited for: the oldest messages make way for new ones (flight recorder); every group can
+   * be lapped, whatever its policy */
+  bool overwrite;
   /* permissions of the file (0777 at most), whatever the umask; 0: 0600. Who may read it can see all,
    * and can keep others from attaching by read locks; who may write it can stop it and forge messages */
   mode_t mode;
@@ -190,12 +196,14 @@ struct ringbus_ring_info {
   uint64_t epoch;
   uint64_t created_ns;
   uint64_t full_events, max_lag, broken_cursors, dropped; /* counters for people, see layout.h */
+  uint64_t recovered;                                     /* claims of the dead given up */
   uint32_t layout_version;
   uint32_t max_participants, max_groups;
   uint32_t participants; /* alive now */
   uint32_t groups;       /* existing now */
   enum ringbus_no_group no_group;
   enum ringbus_wake wake;
+  bool many_producers, overwrite;
   bool closed, retired, read_only;
   /* nobody can be woken (wake never, or no membarrier for this process): waiting in this process is
    * polling, every millisecond */
@@ -228,13 +236,26 @@ struct ringbus_group_info {
   char name[64];
   enum ringbus_policy policy;
   bool durable;
-  bool gating;   /* it holds the producer back now */
-  bool attached; /* its consumer is alive */
-  uint32_t slot; /* of its consumer, 0 none */
+  bool gating; /* it holds the producer back now */
+  bool shared;
+  bool attached;    /* its consumer, or any member, is alive */
+  uint32_t members; /* alive */
+  uint32_t slot;    /* of its consumer; 0 none, or shared */
   uint64_t max_lag;
   uint64_t cursor, cursor_count;
   uint64_t lag_bytes, lag_messages; /* behind the tail */
   uint64_t lost_messages, lost_bytes;
+  uint64_t redelivered; /* times that a member took over what another had taken */
+};
+
+/* who keeps others waiting */
+struct ringbus_blame {
+  uint32_t slot; /* 0: nobody who is attached, but a group whose consumer is not there */
+  struct ringbus_participant participant; /* if slot */
+  char group[64];                         /* the group that is waited for; "" a claim */
+  uint64_t position;                      /* of the claim, or the cursor */
+  uint64_t bytes;                         /* of the claim; behind the tail */
+  uint64_t since_ns; /* CLOCK_REALTIME; when a waiting reader first saw it; 0 nobody has */
 };
 
 /* ringbus_ring_info: a snapshot. The fields are each right at some instant of the call. Works on
@@ -249,6 +270,25 @@ RINGBUS_API int ringbus_ring_participant(const ringbus_ring *ring, uint32_t slot
 /* ringbus_ring_group: index 0 .. max_groups - 1. Returns 0, -ENOENT, -EINVAL, -ECHILD. */
 RINGBUS_API int ringbus_ring_group(const ringbus_ring *ring, uint32_t index,
                                    struct ringbus_group_info *group);
+
+/* ringbus_ring_blame: whom readers (RINGBUS_CONSUMER) wait for: the producer of the first claim that is
+ * not committed, behind which nothing can be read. Or whom producers (RINGBUS_PRODUCER) wait for, or
+ * will: the slowest group that is waited for, if it has not read everything.
+ * Returns 0, -ENOENT (nobody), -EINVAL, -ECHILD, -EBADMSG. */
+RINGBUS_API int ringbus_ring_blame(const ringbus_ring *ring, enum ringbus_role waiting,
+                                   struct ringbus_blame *blame);
+
+/* ringbus_ring_evict: end the process that holds a slot (SIGKILL through a pidfd, after making sure that
+ * it has this ring open) and wait until the kernel has dropped its lock. A process that cannot be
+ * ended keeps its place: then nothing helps but ringbus_ring_remove by force, which retires the ring.
+ * Returns 0 (also if it was dead already), -ENOENT (no such participant), -ETIMEDOUT, -ESRCH (it is in
+ * another PID namespace, or the file does not tell the truth), -EPERM, -EINVAL (oneself), -ECHILD. */
+RINGBUS_API int ringbus_ring_evict(ringbus_ring *ring, uint32_t slot, int64_t timeout_ns);
+
+/* ringbus_ring_repair: do now what waiting participants do by and by: give up the claims of dead
+ * producers, forget dead consumers of groups that do not outlive them, wake who sleeps for room.
+ * *recovered (may be NULL): claims given up. Safe at any time. Returns 0, -ESTALE, -EPERM, -ECHILD ... */
+RINGBUS_API int ringbus_ring_repair(ringbus_ring *ring, uint64_t *recovered);
 
 /* ringbus_ring_remove_group: forget a group, so that an owner who is gone for good does not stop the
  * ring for good. Returns 0, -ENOENT, -EBUSY (its consumer is alive), -EPERM (read-only), -ESTALE. */
@@ -265,6 +305,8 @@ struct ringbus_message {
   const void *data; /* in the ring (borrow) or the caller's buffer (recv) */
   uint32_t length;
   uint32_t tag; /* the user's; 0 if none was given */
+  /* shared group: another member has had this message, and died or left before it released it */
+  bool redelivered;
   /* unique as long as the ring lives; on a disk, with ring_info.epoch, which a reboot raises: what was
    * published after the last flush is forgotten then, and its positions may be used again */
   uint64_t position;
@@ -371,6 +413,11 @@ struct ringbus_consumer_options {
    * that ends with this consumer */
   const char *group;
   enum ringbus_policy policy; /* of a new group; an existing one keeps its own */
+  /* several consumers attach to the same group, and each message goes to one of them. The group has a
+   * name and policy RINGBUS_GATE. A member holds one borrow or batch at a time */
+  bool shared;
+  /* member of a shared group: if it dies, what it had borrowed is lost rather than delivered again */
+  bool at_most_once;
   /* of a new group, bytes: if a claim would put it further behind than this it is lapped instead of
    * waited for; 0: no limit */
   uint64_t max_lag;

@@ -222,19 +222,27 @@ Test(attach_checks, unknown_features_are_refused_read_only_or_ignored_as_they_sa
   }
 }
 
-Test(attach_checks, rings_of_the_reserved_kinds_are_not_supported) {
+Test(attach_checks, the_kind_of_a_ring_must_fit_its_geometry) {
   struct ringbus_identity changed;
   make();
   changed = original;
-  changed.producers = RINGBUS_PRODUCERS_MANY;
+  changed.producers = RINGBUS_PRODUCERS_MANY; /* has words of its own beside the data */
   changed.checksum = test_checksum(&changed);
   put(&changed);
-  cr_result(try_to_open(false), -EPROTONOSUPPORT);
+  cr_result(try_to_open(false), -EBADMSG);
+  changed.producers = RINGBUS_PRODUCERS_MANY + 1;
+  changed.checksum = test_checksum(&changed);
+  put(&changed);
+  cr_result(try_to_open(false), -EBADMSG);
   changed = original;
-  changed.policy = RINGBUS_POLICY_OVERWRITE;
+  changed.policy = RINGBUS_POLICY_OVERWRITE + 1;
   changed.checksum = test_checksum(&changed);
   put(&changed);
-  cr_result(try_to_open(false), -EPROTONOSUPPORT);
+  cr_result(try_to_open(false), -EBADMSG);
+  changed.policy = RINGBUS_POLICY_OVERWRITE; /* the same shape */
+  changed.checksum = test_checksum(&changed);
+  put(&changed);
+  cr_result(try_to_open(false), 0);
 }
 
 #define SET(field, value)                                                                          \

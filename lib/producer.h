@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* producer.h - what a producer's handle is, for producer.c and many.c. */
+#ifndef RINGBUS_PRODUCER_H
+#define RINGBUS_PRODUCER_H
+
+#include "internal.h"
+
+#define MARKS 32u /* more than the stripes of a lap, so the oldest useful one is never lost */
+
+struct ringbus_producer {
+  struct ringbus_producer_hot hot;
+  struct handle handle;
+  enum ringbus_wait wait;
+  int64_t look_ns;
+  /* One producer: */
+  struct counted floor; /* as last announced; this producer is its only writer */
+  /* Record boundaries this producer has passed, about one in each stripe of the ring, oldest first:
+   * the floor moves to one of them without walking over records whose lines the consumers hold. */
+  struct counted marks[MARKS];
+  unsigned oldest_mark, next_mark;
+  /* Many producers: */
+  uint64_t claim_position, claim_bytes; /* of the open claim; 0 bytes: none */
+  unsigned blocked;                     /* see ask_whether_dead */
+};
+
+/* many_attach: where a producer among many begins. many_leave: gives up its open claim. */
+int many_attach(ringbus_producer *producer);
+void many_leave(ringbus_producer *producer);
+/* many_room: is there room for a record of so many bytes? thorough: claims of the dead are given up.
+ * Returns 0, -EAGAIN, -EMSGSIZE. */
+int many_room(ringbus_producer *producer, uint64_t bytes, bool thorough);
+/* many_record_bytes: of a message of this length. */
+uint64_t many_record_bytes(size_t length, uint32_t tag);
+
+#endif

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT */
+/* share.c - groups of several consumers, each message to one of them.
+ *
+ *   group.take     everything before it has been taken, by the member whose slot it names last
+ *   slot.taken     the run [taken, taken_to) that this member is taking, or has taken and not released
+ *
+ *   nothing ──note──▶ NOTED ──take: CAS on group.take──▶ (taken) ──confirm: CAS──▶ HELD ──release──▶ nothing
+ *      ▲                │                                                           │
+ *      └── lost the CAS ┘            of the dead: COMING to a living member ◀───────┘ ──▶ HELD by it
+ *
+ * TAKE: a note is stored before the swap of group.take that makes it true. Whether the run of a dead
+ * member that is only NOTED was taken is seen from group.take as long as that names it; and before
+ * anybody moves group.take on, it confirms the note of the last taker. So a note that is not confirmed,
+ * and is not what group.take says, is that of a loser, and is dropped. NOTED and HELD carry the group's
+ * index: in one group no two notes are alike, and a confirmation cannot hit another group's member who
+ * has the slot by now.
+ *
+ * The notes of the dead are judged, and their runs taken over, by holders of the table lock: note the
+ * run as COMING from the dead one's slot, clear the dead one's note, hold it. Of a COMING whose holder
+ * died too, the dead one's note tells how far it got.
+ *
+ * The gate (what a producer must keep): the least of group.take, looked at first, and of all notes.
+ * Looking at the notes one by one could miss a run that moves from a slot not yet looked at to one
+ * already passed: group.moves is counted up before the old note goes, and a look during which it changed
+ * is repeated. A note more than a lap behind group.take is a loser's who was stopped for long: a winner's
+ * would have been waited for.
+ *
+ * A slot whose holder is gone, but whose note is not, is given to nobody but a new member of the same
+ * group, who inherits the run. */
+#include <string.h>
+
+#include "consumer.h"
+
+static uint64_t taken_state(uint64_t taken) { return taken & RINGBUS_TAKEN_MASK; }
+
+static uint64_t taken_from(uint64_t taken) { return taken & ~(uint64_t)RINGBUS_TAKEN_MASK; }
+
+/* low: of group.take the last taker's slot, of a note the group, of a COMING note the dead one's slot. */
+static uint64_t second_word(uint64_t count, uint32_t low) {
+  return count << RINGBUS_TAKE_COUNT_SHIFT | low;
+}
+
+static uint32_t low_part(uint64_t second) { return (uint32_t)(second & RINGBUS_TAKE_SLOT_MASK); }
+
+static uint64_t count_part(uint64_t second) { return second >> RINGBUS_TAKE_COUNT_SHIFT; }
+
+/* The whole of a count of which the lower 54 bits are known, being no further from the floor's than
+ * there are bytes in a ring. */
+static uint64_t whole_count(const ringbus_ring *ring, uint64_t second) {
+  struct counted floor;
+  if (!counted_load(&ring->header->floor.position, &floor))
+    return count_part(second);
+  uint64_t ahead = count_part(second) - floor.count;
+  return floor.count +
+         (uint64_t)((int64_t)(ahead << RINGBUS_TAKE_COUNT_SHIFT) >> RINGBUS_TAKE_COUNT_SHIFT);
+}
+
+static bool is_member(const ringbus_ring *ring, uint32_t slot, uint32_t group) {
+  return shared_load32(&ring_slot(ring, slot)->group) == group;
+}
+
+/* ---------------------------------------------------------------- the gate */
+
+bool share_gate(const ringbus_ring *ring, uint32_t index, struct counted *gate) {
+  struct ringbus_group *group = ring_group(ring, index);
+  for (int tries = 0; tries < 100; tries++) {
+    uint64_t moves = shared_load(&group->moves); /* TAKE */
+    struct pair least, taken;
+    bool whole = pair_load(group->take, &least); /* TAKE: before the notes */
+    uint64_t take = least.first;
+    for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
+      if (!is_member(ring, slot, index))
+        continue;
+      whole = pair_load(ring_slot(ring, slot)->taken, &taken) && whole; /* TAKE */
+      if (taken_state(taken.first) != RINGBUS_TAKEN_NOTHING &&
+          distance(least.first, taken_from(taken.first)) < 0 &&
+          take - taken_from(taken.first) <= ring->geometry.capacity)
+        least = (struct pair){taken_from(taken.first), taken.second};
+    }
+    gate->position = least.first;
+    gate->count = whole_count(ring, least.second);
+    if (whole && shared_load(&group->moves) == moves)
+      return true;
+  }
+  return false;
+}
+
+void share_begin(ringbus_ring *ring, uint32_t index, struct counted start) {
+  struct ringbus_group *group = ring_group(ring, index);
+  struct pair now;
+  do
+    now = (struct pair){shared_load(&group->take[0]), shared_load(&group->take[1])};
+  while (!pair_swap(group->take, now, (struct pair){start.position, second_word(start.count, 0)}));
+}
+
+void share_settle(ringbus_ring *ring, uint32_t index, struct counted start) {
+  if (distance(shared_load(&ring_group(ring, index)->take[0]), start.position) > 0)
+    share_begin(ring, index, start);
+}
+
+/* ---------------------------------------------------------------- notes of others */
+
+void share_forget_runs(ringbus_ring *ring, uint32_t index) {
+  for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++)
+    if (is_member(ring, slot, index))
+      shared_store(&ring_slot(ring, slot)->taken[0], 0);
+}
+
+bool share_slot_is_free(ringbus_ring *ring, uint32_t slot) {
+  struct ringbus_slot *entry = ring_slot(ring, slot);
+  uint32_t group = shared_load32(&entry->group);
+  if (taken_state(shared_load(&entry->taken[0])) == RINGBUS_TAKEN_NOTHING)
+    return true;
+  if (group < ring->geometry.group_count && group_exists(ring, group) &&
+      group_is_shared(ring, group))
+    return false;
+  shared_store(&entry->taken[0], 0); /* of a group that is gone */
+  return true;
+}
+
+bool share_can_inherit(const ringbus_ring *ring, uint32_t slot, const char *group) {
+  return group &&
+         strcmp(group_copy(ring, shared_load32(&ring_slot(ring, slot)->group)).name, group) == 0;
+}
+
+unsigned share_living_members(const ringbus_ring *ring, uint32_t index) {
+  unsigned living = 0;
+  for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
+    uint64_t state = shared_load(&ring_slot(ring, slot)->state);
+    if ((state & 0xff) == RINGBUS_ROLE_CONSUMER && is_member(ring, slot, index) &&
+        participant_alive(ring, state >> 16 << 16 | slot))
+      living++;
+  }
+  return living;
+}
+
+/* The last taker's note, which group.take still proves, before group.take moves on. */
+static void confirm_last_taker(ringbus_ring *ring, uint32_t group, struct pair take) {
+  uint32_t last = low_part(take.second);
+  struct pair taken;
+  if (last == 0 || last >= ring->geometry.slot_count)
+    return;
+  struct ringbus_slot *entry = ring_slot(ring, last);
+  if (pair_load(entry->taken, &taken) && taken_state(taken.first) == RINGBUS_TAKEN_NOTED &&
+      low_part(taken.second) == group && shared_load(&entry->taken_to) == take.first)
+    pair_swap(entry->taken, taken,
+              (struct pair){taken_from(taken.first) | RINGBUS_TAKEN_HELD, taken.second}); /* TAKE */
+}
+
+/* ---------------------------------------------------------------- the notes of the dead */
+
+/* What the note of a dead member is worth. The caller holds the table lock; the note was loaded before
+ * the kernel was asked about its holder, and group.take is loaded after that. */
+static void judge_note(ringbus_ring *ring, uint32_t group, uint32_t slot, struct pair taken) {
+  struct ringbus_slot *entry = ring_slot(ring, slot);
+  uint64_t from = taken_from(taken.first);
+  struct pair held = {from | RINGBUS_TAKEN_HELD, second_word(count_part(taken.second), group)};
+  struct pair nothing = {0, taken.second};
+  if (taken_state(taken.first) == RINGBUS_TAKEN_NOTED) {
+    struct pair take;
+    if (!pair_load(ring_group(ring, group)->take, &take))
+      return;
+    bool took = take.first == shared_load(&entry->taken_to) && low_part(take.second) == slot;
+    /* If it was confirmed in between this fails, and it is judged again as HELD. */
+    pair_swap(entry->taken, taken, took ? held : nothing);
+  } else if (taken_state(taken.first) == RINGBUS_TAKEN_HELD) {
+    if (shared_load32(&entry->flags) & RINGBUS_SLOT_AT_MOST_ONCE)
+      pair_swap(entry->taken, taken, nothing);
+  } else {
+    uint32_t source = low_part(taken.second);
+    bool came = source == 0 || source >= ring->geometry.slot_count ||
+                shared_load(&ring_slot(ring, source)->taken[0]) != held.first;
+    if (came) /* as in take_over_from: the look of a producer may have passed this slot before */
+      shared_increment(&ring_group(ring, group)->moves);
+    pair_swap(entry->taken, taken, came ? held : nothing);
+  }
+}
+
+/* Whether a dead member's note is there to be judged, or, as a run, to be taken over. */
+static bool has_note_of_the_dead(const ringbus_ring *ring, uint32_t group, uint32_t slot,
+                                 struct pair *taken) {
+  return is_member(ring, slot, group) && pair_load(ring_slot(ring, slot)->taken, taken) &&
+         taken_state(taken->first) != RINGBUS_TAKEN_NOTHING && !slot_is_held(ring, slot);
+}
+
+static bool is_run(const ringbus_ring *ring, uint32_t slot, struct pair taken) {
+  return taken_state(taken.first) == RINGBUS_TAKEN_HELD &&
+         !(shared_load32(&ring_slot(ring, slot)->flags) & RINGBUS_SLOT_AT_MOST_ONCE);
+}
+
+bool share_has_unjudged(const ringbus_ring *ring, uint32_t index) {
+  struct pair taken;
+  for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++)
+    if (has_note_of_the_dead(ring, index, slot, &taken) && !is_run(ring, slot, taken))
+      return true;
+  return false;
+}
+
+void share_judge(ringbus_ring *ring, uint32_t index) {
+  struct pair taken;
+  for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++)
+    for (int steps = 0;
+         steps < 3 && has_note_of_the_dead(ring, index, slot, &taken) && !is_run(ring, slot, taken);
+         steps++)
+      judge_note(ring, index, slot, taken);
+}
+
+/* ---------------------------------------------------------------- a run of one's own */
+
+static struct ringbus_slot *own_slot(const ringbus_consumer *consumer) {
+  return ring_slot(consumer->handle.ring, consumer->handle.slot);
+}
+
+/* Note a run as one's own, before it is. */
+static void note(ringbus_consumer *consumer, uint64_t from_and_state, uint64_t to,
+                 uint64_t second) {
+  struct ringbus_slot *own = own_slot(consumer);
+  shared_store(&own->taken_to, to);
+  shared_store(&own->taken[1], second);
+  shared_store(&own->taken[0], from_and_state); /* TAKE */
+}
+
+static void begin_run(ringbus_consumer *consumer, uint64_t from, uint64_t to, uint64_t count,
+                      bool redelivered) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  hot->position = hot->released = from;
+  hot->count = consumer->run_count = count;
+  consumer->run_to = to;
+  consumer->redelivered = redelivered;
+}
+
+/* ---------------------------------------------------------------- taking over from the dead */
+
+static bool take_over_from(ringbus_consumer *consumer, uint32_t slot, struct pair taken) {
+  ringbus_ring *ring = consumer->handle.ring;
+  struct ringbus_slot *dead = ring_slot(ring, slot);
+  uint64_t from = taken_from(taken.first), to = shared_load(&dead->taken_to);
+  struct pair coming = {from | RINGBUS_TAKEN_COMING, second_word(count_part(taken.second), slot)};
+  struct pair held = {from | RINGBUS_TAKEN_HELD,
+                      second_word(count_part(taken.second), consumer->group)};
+  if (distance(from, to) <= 0 || to - from > ring->geometry.capacity)
+    return false; /* not written by this library */
+  note(consumer, coming.first, to, coming.second);
+  shared_increment(&ring_group(ring, consumer->group)->moves); /* TAKE: see share_gate */
+  if (!pair_swap(dead->taken, taken, (struct pair){0, taken.second})) {
+    shared_store(&own_slot(consumer)->taken[0], 0);
+    return false;
+  }
+  pair_swap(own_slot(consumer)->taken, coming, held);
+  begin_run(consumer, from, to, whole_count(ring, taken.second), true);
+  shared_add(&ring_group(ring, consumer->group)->redelivered, 1);
+  return true;
+}
+
+/* Takes over a run of a member that is dead or has left, if there is one. Asks the kernel. */
+static bool take_over(ringbus_consumer *consumer) {
+  ringbus_ring *ring = consumer->handle.ring;
+  struct pair taken;
+  bool any = false, done = false;
+  for (uint32_t slot = 1; slot < ring->geometry.slot_count && !any; slot++)
+    any = has_note_of_the_dead(ring, consumer->group, slot, &taken);
+  /* If somebody else is at it right now, the next look will do. */
+  if (!any || table_try_lock(consumer->handle.lock_fd) != 0)
+    return false;
+  share_judge(ring, consumer->group);
+  for (uint32_t slot = 1; slot < ring->geometry.slot_count && !done; slot++)
+    done = has_note_of_the_dead(ring, consumer->group, slot, &taken) && is_run(ring, slot, taken) &&
+           take_over_from(consumer, slot, taken);
+  table_unlock(consumer->handle.lock_fd);
+  wake_producers(ring);
+  return done;
+}
+
+/* The last holder of this slot is gone, and this handle has its lock: nobody else judges its note. */
+void share_attach(ringbus_consumer *consumer, bool at_most_once) {
+  ringbus_ring *ring = consumer->handle.ring;
+  struct ringbus_slot *own = own_slot(consumer);
+  struct pair taken;
+  for (int steps = 0; steps < 3 && pair_load(own->taken, &taken) &&
+                      taken_state(taken.first) != RINGBUS_TAKEN_NOTHING;
+       steps++) {
+    if (is_run(ring, consumer->handle.slot, taken)) {
+      begin_run(consumer, taken_from(taken.first), shared_load(&own->taken_to),
+                whole_count(ring, taken.second), true);
+      shared_add(&ring_group(ring, consumer->group)->redelivered, 1);
+      break;
+    }
+    judge_note(ring, consumer->group, consumer->handle.slot, taken);
+  }
+  shared_store32(&own->flags, at_most_once ? RINGBUS_SLOT_AT_MOST_ONCE : 0);
+}
+
+/* ---------------------------------------------------------------- taking */
+
+static int take(ringbus_consumer *consumer, size_t max) {
+  ringbus_ring *ring = consumer->handle.ring;
+  struct ringbus_group *group = ring_group(ring, consumer->group);
+  for (int tries = 0; tries < 1000; tries++) {
+    struct pair now;
+    struct ringbus_message message;
+    uint64_t bytes, state, messages = 0;
+    int result;
+    if (!pair_load(group->take, &now)) /* TAKE */
+      continue;
+    uint64_t at = now.first, to = now.first;
+    for (; messages < max; messages++) {
+      result = next_gated(&ring->view, &at, &message, &bytes, &state);
+      if (result != 0)
+        break;
+      to = at += bytes;
+    }
+    if (messages == 0)
+      to = at; /* behind records that were given up, if there were any */
+    if (to == now.first) {
+      if (shared_load(&group->take[0]) != now.first)
+        continue; /* what was looked at may have been a later lap */
+      return result;
+    }
+    confirm_last_taker(ring, consumer->group, now);
+    uint64_t count = whole_count(ring, now.second);
+    struct pair noted = {now.first | RINGBUS_TAKEN_NOTED, second_word(count, consumer->group)};
+    note(consumer, noted.first, to, noted.second);
+    if (!pair_swap(group->take, now,
+                   (struct pair){to, second_word(count + messages, consumer->handle.slot)})) {
+      shared_store(&own_slot(consumer)->taken[0], 0); /* the loser's note */
+      continue;
+    }
+    pair_swap(own_slot(consumer)->taken, noted, /* TAKE; somebody else may have done it */
+              (struct pair){now.first | RINGBUS_TAKEN_HELD, noted.second});
+    begin_run(consumer, now.first, to, count, false);
+    if (messages > 0)
+      return 0;
+    consumer->hot.position = to;
+    share_release(consumer);
+  }
+  return -EAGAIN;
+}
+
+/* Whoever polls and never waits finds the dead, too, by and by. */
+static int take_or_take_over(ringbus_consumer *consumer, size_t max) {
+  int result = take(consumer, max);
+  if (result != -EAGAIN || !ask_whether_dead(&consumer->blocked, false))
+    return result;
+  claim_recover(consumer->handle.ring,
+                shared_load(&ring_group(consumer->handle.ring, consumer->group)->take[0]));
+  return take_over(consumer) ? 0 : take(consumer, max);
+}
+
+/* Nothing to take. On a closed ring that is the end only if nobody holds a run: its holder may die. */
+static int nothing_to_take(const ringbus_consumer *consumer, bool ended) {
+  ringbus_ring *ring = consumer->handle.ring;
+  struct counted gate;
+  struct ringbus_message message;
+  uint64_t bytes, word_state_there;
+  if (!ended || !share_gate(ring, consumer->group, &gate) ||
+      gate.position != shared_load(&ring_group(ring, consumer->group)->take[0]))
+    return -EAGAIN;
+  shared_fence(); /* STATE, see nothing_or_end in consumer.c */
+  return next_gated(&ring->view, &gate.position, &message, &bytes, &word_state_there) == -EAGAIN &&
+                 word_state_there == RINGBUS_WORD_FREE
+             ? -EPIPE
+             : -EAGAIN;
+}
+
+static bool run_has_more(const ringbus_consumer *consumer) {
+  return consumer->hot.position != consumer->run_to;
+}
+
+static bool holds_a_run(const ringbus_consumer *consumer) {
+  return consumer->hot.released != consumer->run_to;
+}
+
+/* The next message of the run, which is not passed over yet. */
+static int next_of_run(ringbus_consumer *consumer, struct ringbus_message *message,
+                       uint64_t *bytes) {
+  uint64_t state;
+  int result = next_gated(&consumer->hot.view, &consumer->hot.position, message, bytes, &state);
+  message->redelivered = consumer->redelivered;
+  /* What was taken was there to be read. */
+  return result == -EAGAIN ||
+                 (result == 0 && distance(consumer->hot.position + *bytes, consumer->run_to) < 0)
+             ? -EBADMSG
+             : result;
+}
+
+int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messages, size_t max,
+                       size_t *count) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  unsigned state = state_load(&hot->view); /* STATE */
+  *count = 0;
+  if (max == 0)
+    return -EINVAL;
+  if (!run_has_more(consumer)) {
+    if (holds_a_run(consumer))
+      return -EBUSY;
+    int result = take_or_take_over(consumer, max);
+    if (result != 0)
+      return result == -EAGAIN ? nothing_to_take(consumer, state & RINGBUS_STATE_CLOSED) : result;
+  }
+  while (*count < max && run_has_more(consumer)) {
+    uint64_t bytes;
+    int result = next_of_run(consumer, &messages[*count], &bytes);
+    if (result != 0)
+      return *count ? 0 : result;
+    hot->position += bytes;
+    hot->count++;
+    ++*count;
+  }
+  return 0;
+}
+
+int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
+               struct ringbus_message *message) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  unsigned state = state_load(&hot->view); /* STATE */
+  struct ringbus_message found;
+  uint64_t bytes;
+  int result = 0;
+  if (!run_has_more(consumer)) {
+    if (holds_a_run(consumer))
+      result = share_release(consumer);
+    if (result == 0)
+      result = take_or_take_over(consumer, 1);
+    if (result != 0)
+      return result == -EAGAIN ? nothing_to_take(consumer, state & RINGBUS_STATE_CLOSED) : result;
+  }
+  result = next_of_run(consumer, &found, &bytes);
+  if (result != 0)
+    return result;
+  if (message) {
+    *message = found;
+    message->data = buffer;
+  }
+  if (found.length > size)
+    return -EMSGSIZE;
+  if (found.length)
+    memcpy(buffer, found.data, found.length);
+  hot->position += bytes;
+  hot->count++;
+  return share_release(consumer);
+}
+
+int share_release(ringbus_consumer *consumer) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  struct ringbus_slot *own = own_slot(consumer);
+  if (hot->position == hot->released)
+    return 0;
+  ringbus_hand_back(hot);
+  if (run_has_more(consumer))
+    pair_swap(own->taken, /* TAKE */
+              (struct pair){hot->released | RINGBUS_TAKEN_HELD,
+                            second_word(consumer->run_count, consumer->group)},
+              (struct pair){hot->position | RINGBUS_TAKEN_HELD,
+                            second_word(hot->count, consumer->group)});
+  else
+    shared_store(&own->taken[0], 0); /* TAKE */
+  hot->released = hot->position;
+  consumer->run_count = hot->count;
+  wake_producers(consumer->handle.ring);
+  /* At the end of the stream the others wait for what this member held. */
+  if (state_load(&hot->view) & RINGBUS_STATE_CLOSED)
+    ringbus_slow_wake(&consumer->handle.ring->header->signals.data_waiters);
+  return 0;
+}
+
+void share_tell(const ringbus_consumer *consumer, struct counted *at) {
+  struct ringbus_group *group = ring_group(consumer->handle.ring, consumer->group);
+  struct pair now;
+  if (run_has_more(consumer) || !pair_load(group->take, &now))
+    return;
+  *at = (struct counted){now.first, whole_count(consumer->handle.ring, now.second)};
+}
+
+int share_look(ringbus_consumer *consumer, bool thorough, bool ended) {
+  ringbus_ring *ring = consumer->handle.ring;
+  struct ringbus_message message;
+  uint64_t bytes, state;
+  if (run_has_more(consumer) || holds_a_run(consumer))
+    return 0;
+  if (thorough && take_over(consumer))
+    return 0;
+  uint64_t at = shared_load(&ring_group(ring, consumer->group)->take[0]);
+  int result = next_gated(&ring->view, &at, &message, &bytes, &state);
+  if (result == -EAGAIN && state == RINGBUS_WORD_CLAIMED && thorough) {
+    if (claim_recover(ring, at))
+      return 0;
+    claim_note_blocked(ring, at);
+  }
+  if (result != -EAGAIN)
+    return 0;
+  return nothing_to_take(consumer, ended);
+}
