@@ -25,9 +25,11 @@
  *   TAIL      producer: store_release tail               joiner, observer, tool: load_acquire tail
  *             a position would be believed whose record is not visible yet.
  *   BANK      any writer of a counted position: store count[!bank], then store_release position|!bank
- *             any reader: load_acquire position, load_acquire count[bank], load position again
+ *             any reader: load_acquire position, load_acquire count[bank], load_acquire position again
  *             a position would be paired with another position's count. The count is stored with
  *             release too: whoever sees a count of the next pair sees the position that went before.
+ *             For the second look to tell, positions must not recur. A cursor that is moved back may:
+ *             its second look acquires, so that gating, stored before (JOIN), is seen to have changed.
  *   RELEASE   consumer: store_release cursor             producer: load_acquire cursor (refresh)
  *             the producer would overwrite bytes that the consumer is still reading.
  *   ANNOUNCE  producer: store floor, full fence, then overwrite
