@@ -58,8 +58,9 @@
  *   SLOT      attach: name, pid, then store_release state    anybody: load_acquire state
  *             people would see the name of the slot's previous holder. Decides nothing else.
  *
- * The four marked with a fence (ANNOUNCE, JOIN, SLEEP; and BANK's second look needs none) cannot be
- * seen by ThreadSanitizer.
+ * ThreadSanitizer sees what orders plain memory (tests/race/weaken). The fences (ANNOUNCE, JOIN, SLEEP)
+ * and what orders only atomic words (CLEAR, BANK, parts of JOIN) cannot be seen by ThreadSanitizer:
+ * tests/model/litmus.c, where each pair is broken in turn.
  */
 #ifndef RINGBUS_INLINE_H
 #define RINGBUS_INLINE_H
