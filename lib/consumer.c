@@ -251,6 +251,7 @@ static int find_target(ringbus_consumer *consumer, enum ringbus_start start, uin
 static int move_to(ringbus_consumer *consumer, enum ringbus_start start, uint64_t position) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   ringbus_ring *ring = consumer->handle.ring;
+  struct ringbus_group *group = ring_group(ring, consumer->group);
   struct counted target, reached, held;
   if (hot->mode & RINGBUS_MODE_SHARED)
     return fail(-EINVAL, "where a shared group stands is not for one of its members to say");
@@ -258,11 +259,14 @@ static int move_to(ringbus_consumer *consumer, enum ringbus_start start, uint64_
   if (result != 0)
     return result;
   reached = target;
-  if (!hot->mode && distance(hot->released, target.position) < 0 &&
-      counted_load(&ring_group(ring, consumer->group)->cursor, &held))
-    group_gate(ring, consumer->group, &reached, &held); /* going back is joining again */
+  /* Going back is joining again for all that are waited for, those with a max_lag, too: only gating tells
+   * the producer that a cursor which is where it was has moved (BANK). */
+  if (distance(hot->released, target.position) < 0 &&
+      (shared_load(&group->gating) & RINGBUS_GATING_MASK) != RINGBUS_GATING_NONE &&
+      counted_load(&group->cursor, &held))
+    group_gate(ring, consumer->group, &reached, &held);
   else if (target.position != hot->released)
-    counted_store(&ring_group(ring, consumer->group)->cursor, target); /* RELEASE */
+    counted_store(&group->cursor, target); /* RELEASE */
   hot->position = hot->released = reached.position;
   hot->count = reached.count;
   consumer->lost.position += reached.position - target.position;

@@ -81,7 +81,7 @@ static inline bool pair_load(uint64_t *field, struct pair *pair) {
   for (int tries = 0; tries < 1000; tries++) {
     pair->first = AO_load_acquire(shared_word(field));
     pair->second = AO_load_acquire(shared_word(field + 1));
-    if (AO_load(shared_word(field)) == pair->first)
+    if (AO_load_acquire(shared_word(field)) == pair->first)
       return true;
   }
   return false;
@@ -122,13 +122,15 @@ struct counted {
 
 /* counted_load: a position and its count, as one pair (BANK). False if the writer moved on each time;
  * then position is a recent one and count is unknown. The bound is generous: the writer would have to
- * store between two neighbouring loads of one line again and again. */
+ * store between two neighbouring loads of one line again and again. The second look acquires because a
+ * cursor that was moved back may be where it was: then it is for what was stored before, gating, to tell
+ * (gate_load). */
 static inline bool counted_load(uint64_t *field, struct counted *pair) {
   for (int tries = 0; tries < 1000; tries++) {
     uint64_t before = AO_load_acquire(shared_word(field)); /* BANK, TAIL, RELEASE */
     pair->position = position_of(before);
     pair->count = AO_load_acquire(shared_word(field + 1 + (before & 1))); /* BANK */
-    if (AO_load(shared_word(field)) == before)
+    if (AO_load_acquire(shared_word(field)) == before)                    /* BANK */
       return true;
   }
   return false;

@@ -25,9 +25,11 @@
  *   TAIL      producer: store_release tail               joiner, observer, tool: load_acquire tail
  *             a position would be believed whose record is not visible yet.
  *   BANK      any writer of a counted position: store count[!bank], then store_release position|!bank
- *             any reader: load_acquire position, load_acquire count[bank], load position again
+ *             any reader: load_acquire position, load_acquire count[bank], load_acquire position again
  *             a position would be paired with another position's count. The count is stored with
  *             release too: whoever sees a count of the next pair sees the position that went before.
+ *             For the second look to tell, positions must not recur. A cursor that is moved back may:
+ *             its second look acquires, so that gating, stored before (JOIN), is seen to have changed.
  *   RELEASE   consumer: store_release cursor             producer: load_acquire cursor (refresh)
  *             the producer would overwrite bytes that the consumer is still reading.
  *   ANNOUNCE  producer: store floor, full fence, then overwrite
@@ -56,8 +58,9 @@
  *   SLOT      attach: name, pid, then store_release state    anybody: load_acquire state
  *             people would see the name of the slot's previous holder. Decides nothing else.
  *
- * The four marked with a fence (ANNOUNCE, JOIN, SLEEP; and BANK's second look needs none) cannot be
- * seen by ThreadSanitizer.
+ * ThreadSanitizer sees what orders plain memory (tests/race/weaken). The fences (ANNOUNCE, JOIN, SLEEP)
+ * and what orders only atomic words (CLEAR, BANK, parts of JOIN) cannot be seen by ThreadSanitizer:
+ * tests/model/litmus.c, where each pair is broken in turn.
  */
 #ifndef RINGBUS_INLINE_H
 #define RINGBUS_INLINE_H

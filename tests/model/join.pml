@@ -21,7 +21,7 @@
  *   itself: where NO_FENCE_JOINER takes the fence away, it is taken for a plain store.
  * What is not: BANK (a counted position is one value), SLEEP (who waits is woken by any change), groups
  *   that can be lapped, damaged files, weaker orders than x86's between other pairs (those have acquire
- *   and release), a table lock that is given up after 5 s.
+ *   and release; litmus.c), a table lock that is given up after 5 s.
  *
  * What is checked
  *   overwritten  at each CLEAR: not one unit at or after a cursor that its consumer, or whoever

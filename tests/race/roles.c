@@ -4,10 +4,11 @@
  * group, an observer, groups that come and go, seekers, and somebody who looks at everything. All
  * contents and orders are checked; sleeps are in every wake mode.
  *
- * Most shared words are atomic, and orders between those alone are no data race. Three plain variables
- * make more of the ordering visible: what was done before a message was published, before the stream was
- * finished, and what is read in place before a group leaves, must be visible to whoever learns of it
- * through the ring. tests/race/weaken takes one release or acquire away at a time and wants a report.
+ * Most shared words are atomic, and orders between those alone are no data race. Plain variables make
+ * more of the ordering visible: what was done before a message was published, before the stream was
+ * finished, before somebody attached, and what is read in place before a group leaves, must be visible to
+ * whoever learns of it through the ring. tests/race/weaken takes one release or acquire away at a time and
+ * wants a report.
  *
  * What ThreadSanitizer cannot see: bare fences (ANNOUNCE, JOIN, SLEEP), the one deliberately racy copy
  * of lapped readers, and, because the data is mapped twice, that a byte in one view is the same as one
@@ -376,6 +377,62 @@ static void *look_at_everything(void *context) {
   return NULL;
 }
 
+/* ---------------------------------------------------------------- who is there */
+
+#define HOLDERS 8
+/* Plain: each is written before its holder attaches, and written again, by ringbus_ring_participant, once
+ * the slot is seen to be held. What these two threads tell each other besides orders nothing before the
+ * attaching, and ringbus_ring_participant writes before it asks whether the holder lives, for which it
+ * takes a lock that the holder took, too. */
+static struct ringbus_participant told_of_holder[HOLDERS];
+static int attached, looked_at, left; /* how many */
+
+static void wait_until_equal(int *word, int value) {
+  while (__atomic_load_n(word, __ATOMIC_RELAXED) != value)
+    sched_yield();
+}
+
+static void *hold_slot(void *context) {
+  (void)context;
+  for (int holder = 0; holder < HOLDERS; holder++) {
+    struct ringbus_producer_options options = {.name = holder % 2 ? "odd" : "even"};
+    ringbus_producer *producer;
+    told_of_holder[holder].slot = 1;
+    REQUIRE_RESULT(ringbus_producer_attach(ring, &options, &producer), 0);
+    __atomic_store_n(&attached, holder + 1, __ATOMIC_RELAXED);
+    wait_until_equal(&looked_at, holder + 1);
+    REQUIRE_RESULT(ringbus_producer_detach(producer), 0);
+    __atomic_store_n(&left, holder + 1, __ATOMIC_RELEASE);
+  }
+  return NULL;
+}
+
+static void *look_at_holder(void *context) {
+  (void)context;
+  for (int holder = 0; holder < HOLDERS; holder++) {
+    struct ringbus_participant *told = &told_of_holder[holder];
+    wait_until_equal(&attached, holder + 1);
+    while (ringbus_ring_participant(ring, 1, told) != 0)
+      sched_yield();
+    REQUIRE(strcmp(told->name, holder % 2 ? "odd" : "even") == 0); /* SLOT */
+    __atomic_store_n(&looked_at, holder + 1, __ATOMIC_RELAXED);
+    wait_until_equal(&left, holder + 1);
+    REQUIRE(__atomic_load_n(&left, __ATOMIC_ACQUIRE) == holder + 1); /* it is not seen held again */
+  }
+  return NULL;
+}
+
+static void run_holders(void) {
+  pthread_t holder, looker;
+  ring = test_ring("slots", NULL);
+  REQUIRE(pthread_create(&holder, NULL, hold_slot, NULL) == 0);
+  REQUIRE(pthread_create(&looker, NULL, look_at_holder, NULL) == 0);
+  REQUIRE(pthread_join(holder, NULL) == 0);
+  REQUIRE(pthread_join(looker, NULL) == 0);
+  REQUIRE_RESULT(ringbus_ring_close(ring), 0);
+  REQUIRE_RESULT(ringbus_ring_remove(test_path("slots"), false), 0);
+}
+
 /* ---------------------------------------------------------------- all together */
 
 static void run(const struct configuration *chosen) {
@@ -429,6 +486,7 @@ int main(int count, char **arguments) {
       {RINGBUS_WAKE_BY_FENCE, RINGBUS_WAIT_ADAPTIVE, RINGBUS_HAND_BACK_LOCKED, 4096, 8},
   };
   messages = count > 1 ? strtoull(arguments[1], NULL, 0) : test_scaled(10000, 100000);
+  run_holders();
   for (size_t i = 0; i < sizeof configurations / sizeof configurations[0]; i++)
     run(&configurations[i]);
   return 0;

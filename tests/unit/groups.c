@@ -390,6 +390,39 @@ Test(groups, max_lag_protects_what_is_within_it) {
   }
 }
 
+static uint64_t gating_of_first_group(void) {
+  struct ringbus_identity identity;
+  uint64_t gating;
+  test_read_file("ring", 0, &identity, sizeof identity);
+  test_read_file("ring", identity.groups_offset + offsetof(struct ringbus_group, gating), &gating,
+                 sizeof gating);
+  return gating;
+}
+
+/* A cursor that was moved away and back looks as it did: the producer tells by the count of joins. */
+Test(groups, going_back_is_a_join_of_all_that_are_waited_for) {
+  static const struct {
+    enum ringbus_policy policy;
+    uint64_t max_lag, joins;
+  } groups[] = {{RINGBUS_GATE, 0, 1},
+                {RINGBUS_GATE, 2048, 1},
+                {RINGBUS_GATE_WHILE_ATTACHED, 2048, 1},
+                {RINGBUS_LAPPED, 0, 0}};
+  make(NULL);
+  for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+    ringbus_consumer *consumer = join(NULL, groups[i].policy, groups[i].max_lag);
+    uint64_t position, before = gating_of_first_group();
+    cr_result(ringbus_consumer_tell(consumer, &position, NULL), 0);
+    publish(3);
+    cr_result(ringbus_consumer_seek(consumer, RINGBUS_NEWEST, 0), 0);
+    cr_assert_eq(gating_of_first_group(), before);
+    cr_result(ringbus_consumer_seek(consumer, RINGBUS_POSITION, position), 0);
+    cr_assert_eq(gating_of_first_group() >> 2, (before >> 2) + groups[i].joins);
+    cr_assert_eq(gating_of_first_group() & RINGBUS_GATING_MASK, before & RINGBUS_GATING_MASK);
+    cr_result(ringbus_consumer_detach(consumer), 0);
+  }
+}
+
 /* ---------------------------------------------------------------- no group */
 
 Test(groups, hold_keeps_everything_for_the_first_group) {
