@@ -74,24 +74,31 @@ static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *messa
   return result;
 }
 
+uint64_t next_state(const struct ringbus_view *view, uint64_t *at, uint64_t *word) {
+  for (uint64_t walked = 0; walked <= view->mask; walked += ringbus_word_bytes(view, *word)) {
+    *word = racy_word(view, *at);
+    uint64_t state =
+        word_is_current(view, *word, *at) ? word_state(view, *word) : RINGBUS_WORD_FREE;
+    if (view->in_band) /* where an uncommitted record has a word of 0, and any other is wrong */
+      return *word == 0 ? RINGBUS_WORD_FREE : RINGBUS_WORD_COMMITTED;
+    if (state != RINGBUS_WORD_PAD)
+      return state;
+    *at += ringbus_word_bytes(view, *word);
+  }
+  return RINGBUS_WORD_PAD; /* a lap of given-up records: enough for one call */
+}
+
 int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_message *message,
                uint64_t *bytes, uint64_t *state) {
-  for (uint64_t walked = 0; walked <= view->mask; walked += *bytes) {
-    uint64_t word = word_load(view, *at);
-    *state = word_is_current(view, word, *at) ? word_state(view, word) : RINGBUS_WORD_FREE;
-    if (*state == RINGBUS_WORD_COMMITTED) {
-      *bytes = ringbus_word_decode(view, word, *at, message);
-      return *bytes ? 0 : -EBADMSG;
-    }
-    if (view->in_band) /* where an uncommitted record has a word of 0 */
-      return word == 0 ? -EAGAIN : -EBADMSG;
-    if (*state != RINGBUS_WORD_PAD)
-      return -EAGAIN;
-    *bytes = ringbus_word_bytes(view, word);
-    *at += *bytes;
-  }
-  *state = RINGBUS_WORD_PAD; /* a lap of given-up records: enough for one call */
-  return -EAGAIN;
+  uint64_t word;
+  *state = next_state(view, at, &word);
+  if (*state != RINGBUS_WORD_COMMITTED)
+    return -EAGAIN;
+  word = word_load(view, *at); /* PUBLISH */
+  *bytes = ringbus_word_is(view, word, *at, RINGBUS_WORD_COMMITTED)
+               ? ringbus_word_decode(view, word, *at, message)
+               : 0;
+  return *bytes ? 0 : -EBADMSG;
 }
 
 /* The next record of a group that is waited for, at hot.position. */
@@ -410,16 +417,15 @@ int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t *messages, 
 
 /* ---------------------------------------------------------------- waiting */
 
-/* Beyond records that were given up, and claims of the dead. */
+/* Beyond records that were given up, and claims of the dead. Looks at words only: what they describe may
+ * be overwritten in a group that can be lapped. */
 static int look_for_record(ringbus_consumer *consumer, bool thorough, bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
-  struct ringbus_message message;
-  uint64_t bytes, state;
   for (;;) {
-    uint64_t at = consumer->hot.position;
-    int result = next_gated(&consumer->hot.view, &at, &message, &bytes, &state);
+    uint64_t word, at = consumer->hot.position;
+    uint64_t state = next_state(&consumer->hot.view, &at, &word);
     pass_over(consumer, at);
-    if (result != -EAGAIN)
+    if (state == RINGBUS_WORD_COMMITTED)
       return 0;
     if (state == RINGBUS_WORD_FREE)
       return ended ? -EPIPE : -EAGAIN;

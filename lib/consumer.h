@@ -21,9 +21,13 @@ struct ringbus_consumer {
   bool redelivered;   /* this run had been taken by another member */
 };
 
+/* next_state: passes over records that were given up; what the word of the one behind them says, FREE if
+ * there is none. PAD after a whole lap of such. Looks at words only, which may be payload by now if they
+ * are in band and this reader is late; nothing is to be believed before that is excluded. */
+uint64_t next_state(const struct ringbus_view *view, uint64_t *at, uint64_t *word);
 /* next_gated: the next published record of a reader that cannot be lapped, at its position or behind
- * records that were given up, which *at passes over. Returns 0, -EAGAIN, -EBADMSG; *state: whether
- * -EAGAIN means a claim that somebody has open (RINGBUS_WORD_CLAIMED) or the end (RINGBUS_WORD_FREE). */
+ * records that were given up, which *at passes over. Returns 0, -EAGAIN, -EBADMSG; *state as
+ * next_state says. */
 int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_message *message,
                uint64_t *bytes, uint64_t *state);
 

@@ -297,24 +297,21 @@ static int take(ringbus_consumer *consumer, size_t max) {
   struct ringbus_group *group = ring_group(ring, consumer->group);
   for (int tries = 0; tries < 1000; tries++) {
     struct pair now;
-    struct ringbus_message message;
-    uint64_t bytes, state, messages = 0;
-    int result;
+    uint64_t word, messages = 0;
     if (!pair_load(group->take, &now)) /* TAKE */
       continue;
     uint64_t at = now.first, to = now.first;
-    for (; messages < max; messages++) {
-      result = next_gated(&ring->view, &at, &message, &bytes, &state);
-      if (result != 0)
-        break;
-      to = at += bytes;
+    /* Words only: if others were faster, what they describe is being overwritten. */
+    while (messages < max && next_state(&ring->view, &at, &word) == RINGBUS_WORD_COMMITTED) {
+      to = at += ringbus_word_bytes(&ring->view, word);
+      messages++;
     }
     if (messages == 0)
       to = at; /* behind records that were given up, if there were any */
     if (to == now.first) {
       if (shared_load(&group->take[0]) != now.first)
         continue; /* what was looked at may have been a later lap */
-      return result;
+      return -EAGAIN;
     }
     confirm_last_taker(ring, consumer->group, now);
     uint64_t count = whole_count(ring, now.second);
@@ -350,16 +347,12 @@ static int take_or_take_over(ringbus_consumer *consumer, size_t max) {
 static int nothing_to_take(const ringbus_consumer *consumer, bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
   struct counted gate;
-  struct ringbus_message message;
-  uint64_t bytes, word_state_there;
+  uint64_t word;
   if (!ended || !share_gate(ring, consumer->group, &gate) ||
       gate.position != shared_load(&ring_group(ring, consumer->group)->take[0]))
     return -EAGAIN;
-  shared_fence(); /* STATE, see nothing_or_end in consumer.c */
-  return next_gated(&ring->view, &gate.position, &message, &bytes, &word_state_there) == -EAGAIN &&
-                 word_state_there == RINGBUS_WORD_FREE
-             ? -EPIPE
-             : -EAGAIN;
+  shared_fence(); /* STATE, see state_before_words in consumer.c */
+  return next_state(&ring->view, &gate.position, &word) == RINGBUS_WORD_FREE ? -EPIPE : -EAGAIN;
 }
 
 static bool run_has_more(const ringbus_consumer *consumer) {
@@ -370,17 +363,32 @@ static bool holds_a_run(const ringbus_consumer *consumer) {
   return consumer->hot.released != consumer->run_to;
 }
 
-/* The next message of the run, which is not passed over yet. */
+/* The next message of the run, which is not passed over yet. -EAGAIN: nothing but given-up records was
+ * left in it, and the run is over: so it is if its taker died before it could release them. */
 static int next_of_run(ringbus_consumer *consumer, struct ringbus_message *message,
                        uint64_t *bytes) {
-  uint64_t state;
-  int result = next_gated(&consumer->hot.view, &consumer->hot.position, message, bytes, &state);
-  message->redelivered = consumer->redelivered;
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  uint64_t state, at = hot->position;
+  int result = next_gated(&hot->view, &at, message, bytes, &state);
+  if (distance(at, consumer->run_to) <= 0) {
+    hot->position = consumer->run_to;
+    return -EAGAIN;
+  }
+  hot->position = at;
+  if (result == 0)
+    message->redelivered = consumer->redelivered;
   /* What was taken was there to be read. */
-  return result == -EAGAIN ||
-                 (result == 0 && distance(consumer->hot.position + *bytes, consumer->run_to) < 0)
+  return result == -EAGAIN || (result == 0 && distance(at + *bytes, consumer->run_to) < 0)
              ? -EBADMSG
              : result;
+}
+
+/* A run to hand messages out of. Returns 0, -EAGAIN, -EPIPE, -EBADMSG. */
+static int need_run(ringbus_consumer *consumer, size_t max, unsigned state) {
+  if (run_has_more(consumer))
+    return 0;
+  int result = take_or_take_over(consumer, max);
+  return result == -EAGAIN ? nothing_to_take(consumer, state & RINGBUS_STATE_CLOSED) : result;
 }
 
 int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messages, size_t max,
@@ -390,23 +398,21 @@ int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messa
   *count = 0;
   if (max == 0)
     return -EINVAL;
-  if (!run_has_more(consumer)) {
-    if (holds_a_run(consumer))
-      return -EBUSY;
-    int result = take_or_take_over(consumer, max);
-    if (result != 0)
-      return result == -EAGAIN ? nothing_to_take(consumer, state & RINGBUS_STATE_CLOSED) : result;
-  }
-  while (*count < max && run_has_more(consumer)) {
+  if (!run_has_more(consumer) && holds_a_run(consumer))
+    return -EBUSY;
+  int result = need_run(consumer, max, state);
+  while (result == 0 && *count < max && run_has_more(consumer)) {
     uint64_t bytes;
-    int result = next_of_run(consumer, &messages[*count], &bytes);
-    if (result != 0)
-      return *count ? 0 : result;
-    hot->position += bytes;
-    hot->count++;
-    ++*count;
+    result = next_of_run(consumer, &messages[*count], &bytes);
+    if (result == 0) {
+      hot->position += bytes;
+      hot->count++;
+      ++*count;
+    }
   }
-  return 0;
+  if (result == -EAGAIN && *count == 0 && holds_a_run(consumer))
+    share_release(consumer); /* of given-up records only: nobody else would */
+  return *count ? 0 : result;
 }
 
 int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
@@ -415,16 +421,13 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   unsigned state = state_load(&hot->view); /* STATE */
   struct ringbus_message found;
   uint64_t bytes;
-  int result = 0;
-  if (!run_has_more(consumer)) {
-    if (holds_a_run(consumer))
-      result = share_release(consumer);
-    if (result == 0)
-      result = take_or_take_over(consumer, 1);
-    if (result != 0)
-      return result == -EAGAIN ? nothing_to_take(consumer, state & RINGBUS_STATE_CLOSED) : result;
-  }
-  result = next_of_run(consumer, &found, &bytes);
+  if (!run_has_more(consumer) && holds_a_run(consumer))
+    share_release(consumer);
+  int result = need_run(consumer, 1, state);
+  if (result == 0)
+    result = next_of_run(consumer, &found, &bytes);
+  if (result == -EAGAIN && holds_a_run(consumer) && !run_has_more(consumer))
+    share_release(consumer);
   if (result != 0)
     return result;
   if (message) {
@@ -473,20 +476,19 @@ void share_tell(const ringbus_consumer *consumer, struct counted *at) {
 
 int share_look(ringbus_consumer *consumer, bool thorough, bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
-  struct ringbus_message message;
-  uint64_t bytes, state;
+  uint64_t word;
   if (run_has_more(consumer) || holds_a_run(consumer))
     return 0;
   if (thorough && take_over(consumer))
     return 0;
   uint64_t at = shared_load(&ring_group(ring, consumer->group)->take[0]);
-  int result = next_gated(&ring->view, &at, &message, &bytes, &state);
-  if (result == -EAGAIN && state == RINGBUS_WORD_CLAIMED && thorough) {
+  uint64_t state = next_state(&ring->view, &at, &word);
+  if (state == RINGBUS_WORD_CLAIMED && thorough) {
     if (claim_recover(ring, at))
       return 0;
     claim_note_blocked(ring, at);
   }
-  if (result != -EAGAIN)
-    return 0;
-  return nothing_to_take(consumer, ended);
+  return state == RINGBUS_WORD_COMMITTED || state == RINGBUS_WORD_PAD
+             ? 0
+             : nothing_to_take(consumer, ended);
 }

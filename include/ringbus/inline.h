@@ -377,8 +377,8 @@ static inline int ringbus_send_all_at_once(ringbus_producer *producer, const str
     ringbus_record_fill(view, position, messages[i].iov_base, messages[i].iov_len);
     if (i == 0)
       first_word = word;
-    else
-      AO_store(ringbus_word_at(view, position), word);
+    else /* released, too: a member of a shared group may begin to read here */
+      AO_store_release(ringbus_word_at(view, position), word); /* PUBLISH */
     position += bytes;
   }
   AO_store(ringbus_word_at(view, position), 0);               /* CLEAR */
