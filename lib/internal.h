@@ -205,6 +205,18 @@ struct waiting {
 };
 
 int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t timeout_ns);
+
+/* Where one of several things is waited for. */
+struct place {
+  const ringbus_ring *ring;
+  uint32_t *waiters; /* as above */
+};
+#define MOST_PLACES 128u /* FUTEX_WAITV_MAX */
+/* wait_at: 1 to MOST_PLACES places at once, whatever their rings' wake modes; waiting->waiters is not
+ * used. deadline: CLOCK_MONOTONIC; INT64_MAX none. */
+int wait_at(const struct place *places, unsigned count, const struct waiting *waiting,
+            int64_t deadline);
+int64_t deadline_after(int64_t timeout_ns);
 /* publisher_needs_fence: register this process for membarrier if the ring wants it. */
 bool publisher_needs_fence(const ringbus_ring *ring);
 /* sleepers_poll: nobody can be woken here. */
