@@ -11,16 +11,6 @@
 
 #include "internal.h"
 
-struct ringbus_consumer {
-  struct ringbus_consumer_hot hot;
-  struct handle handle;
-  uint32_t group;
-  enum ringbus_wait wait;
-  int64_t look_ns;
-  bool end_without_producer;
-  struct counted lost;
-};
-
 /* ---------------------------------------------------------------- reading */
 
 /* For a group that can be lapped. */
@@ -291,6 +281,8 @@ int ringbus_consumer_detach(ringbus_consumer *consumer) {
   if (!consumer)
     return 0;
   bool forked = handle_is_forked(&consumer->handle);
+  poller_forget(consumer);
+  event_end(consumer);
   if (!forked) {
     group_leave(&consumer->handle, consumer->group, false);
     slot_leave(&consumer->handle);
@@ -330,19 +322,23 @@ int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t *messages, 
 
 /* ---------------------------------------------------------------- waiting */
 
-static int look_for_data(void *context, bool thorough) {
-  ringbus_consumer *consumer = context;
-  struct ringbus_consumer_hot *hot = &consumer->hot;
+int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thorough) {
+  const struct ringbus_consumer_hot *hot = &consumer->hot;
   unsigned state = state_load(&hot->view); /* STATE */
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(hot->view.state);
   bool ended = state & RINGBUS_STATE_CLOSED;
   if (!ended && thorough && consumer->end_without_producer)
     ended = producer_has_gone(consumer->handle.ring);
-  if (racy_word(&hot->view, hot->position) != 0 ||
-      (hot->lossy && ringbus_floor_has_passed(hot->floor, hot->position)))
+  if (racy_word(&hot->view, position) != 0 ||
+      (hot->lossy && ringbus_floor_has_passed(hot->floor, position)))
     return 0;
   return ended ? -EPIPE : -EAGAIN;
+}
+
+static int look_for_data(void *context, bool thorough) {
+  const ringbus_consumer *consumer = context;
+  return consumer_look(consumer, consumer->hot.position, thorough);
 }
 
 int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns) {

@@ -6,7 +6,8 @@
  *   participant.c  slots, locks, liveness, fork  group.c     groups, cursors, seeking
  *   producer.c     attach, succession, room      consumer.c  attach, slow reading
  *   reader.c       readers that can be lapped    observer.c  the read-only one
- *   wait.c         spinning, sleeping, waking    durable.c   flush, and what a reboot leaves
+ *   wait.c         spinning, sleeping, waking    poll.c      waiting for many consumers at once
+ *   event.c        a descriptor for event loops  durable.c   flush, and what a reboot leaves
  *   info.c         what there is to see          hot.c       the hot path as exported symbols
  */
 #ifndef RINGBUS_INTERNAL_H
@@ -96,6 +97,7 @@ struct handle {
   ringbus_ring *ring;
   volatile unsigned **state; /* -> view.state of the handle */
   int lock_fd;               /* own open file description; -1: observers, and after fork */
+  int event_fd;              /* of a consumer that was asked for one; else, and after fork: -1 */
   uint32_t slot;             /* 0: none */
   uint64_t generation;
   struct handle *next;
@@ -111,6 +113,8 @@ bool state_is_forked(const volatile unsigned *state);
 /* locks_open: the handle's own description for locks. The handle is registered: a fork at any moment
  * finds it. */
 int locks_open(struct handle *handle);
+/* event_fd_open: the same for the eventfd. Both are closed when the handle is unregistered. */
+int event_fd_open(struct handle *handle);
 int lock_byte(int lock_fd, uint64_t offset);
 void unlock_byte(int lock_fd, uint64_t offset);
 /* lock_is_held: somebody else holds a write lock on this byte. */
@@ -167,6 +171,35 @@ void wake_producers(ringbus_ring *ring);
 void groups_reap(ringbus_ring *ring, int lock_fd);
 void groups_reap_locked(ringbus_ring *ring); /* the caller holds the table lock */
 
+/* ---------------------------------------------------------------- consumer.c */
+
+struct ringbus_consumer {
+  struct ringbus_consumer_hot hot;
+  struct handle handle;
+  uint32_t group;
+  enum ringbus_wait wait;
+  int64_t look_ns;
+  bool end_without_producer;
+  struct counted lost;
+  ringbus_poller *poller; /* it is in, or NULL */
+  struct event *event;    /* its event descriptor's, or NULL */
+};
+
+/* consumer_look: what ringbus_consumer_wait would answer to a consumer of this group that stands at a
+ * position, or -EAGAIN. thorough: the kernel is asked for the dead. Reads only what stays as it is
+ * while the consumer is attached, so any thread may ask. */
+int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thorough);
+
+/* ---------------------------------------------------------------- poll.c */
+
+/* poller_forget: a consumer that leaves. */
+void poller_forget(ringbus_consumer *consumer);
+
+/* ---------------------------------------------------------------- event.c */
+
+/* event_end: a consumer that leaves; its helper thread has ended on return. */
+void event_end(ringbus_consumer *consumer);
+
 /* ---------------------------------------------------------------- reader.c */
 
 /* What a reader needs to notice that it was lapped. */
@@ -221,7 +254,7 @@ int64_t deadline_after(int64_t timeout_ns);
 bool publisher_needs_fence(const ringbus_ring *ring);
 /* sleepers_poll: nobody can be woken here. */
 bool sleepers_poll(const ringbus_ring *ring);
-void wake_all(uint32_t *futex);
+void wake_all(uint32_t *word);
 int wait_options(enum ringbus_wait wait, int64_t look_ns, struct waiting *waiting);
 int64_t monotonic_ns(void);
 uint64_t realtime_ns(void);

@@ -162,7 +162,8 @@ static void make_bed(const struct place *places, unsigned count, struct bed *bed
   bed->polls |= bed->count < count;
   if (bed->count)
     shared_fence(); /* SLEEP */
-  if (asymmetric && membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0)
+  /* It interrupts others: who polls anyway, and so may miss a wake-up, does without. */
+  if (asymmetric && !bed->polls && membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0)
     bed->no_membarrier = bed->polls = true;
 }
 
