@@ -373,6 +373,8 @@ int ringbus_consumer_detach(ringbus_consumer *consumer) {
   if (!consumer)
     return 0;
   bool forked = handle_is_forked(&consumer->handle);
+  poller_forget(consumer);
+  event_end(consumer);
   if (!forked) {
     group_leave(&consumer->handle, consumer->group, false);
     slot_leave(&consumer->handle);
@@ -417,30 +419,27 @@ int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t *messages, 
 
 /* ---------------------------------------------------------------- waiting */
 
-/* Beyond records that were given up, and claims of the dead. Looks at words only: what they describe may
- * be overwritten in a group that can be lapped. */
-static int look_for_record(ringbus_consumer *consumer, bool thorough, bool ended) {
+/* Words of their own: what the first one that was not given up says. Looks at words only: what they
+ * describe may be overwritten in a group that can be lapped. */
+static int look_beside_the_data(const ringbus_consumer *consumer, uint64_t position, bool thorough,
+                                bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
-  for (;;) {
-    uint64_t word, at = consumer->hot.position;
-    uint64_t state = next_state(&consumer->hot.view, &at, &word);
-    pass_over(consumer, at);
-    if (state == RINGBUS_WORD_COMMITTED)
+  uint64_t word, at = position;
+  if (ended)
+    shared_fence(); /* STATE */
+  uint64_t state = next_state(&consumer->hot.view, &at, &word);
+  if (state == RINGBUS_WORD_CLAIMED && thorough) {
+    if (claim_recover(ring, at))
       return 0;
-    if (state == RINGBUS_WORD_FREE)
-      return ended ? -EPIPE : -EAGAIN;
-    if (state == RINGBUS_WORD_CLAIMED && !thorough)
-      return -EAGAIN;
-    if (state == RINGBUS_WORD_CLAIMED && !claim_recover(ring, at)) {
-      claim_note_blocked(ring, at);
-      return -EAGAIN;
-    }
+    claim_note_blocked(ring, at);
   }
+  if (state == RINGBUS_WORD_COMMITTED || at != position)
+    return 0;
+  return ended && state == RINGBUS_WORD_FREE ? -EPIPE : -EAGAIN;
 }
 
-static int look_for_data(void *context, bool thorough) {
-  ringbus_consumer *consumer = context;
-  struct ringbus_consumer_hot *hot = &consumer->hot;
+int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thorough) {
+  const struct ringbus_consumer_hot *hot = &consumer->hot;
   unsigned state = state_load(&hot->view); /* STATE */
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(hot->view.state);
@@ -449,13 +448,32 @@ static int look_for_data(void *context, bool thorough) {
     ended = producer_has_gone(consumer->handle.ring);
   if (hot->mode & RINGBUS_MODE_SHARED)
     return share_look(consumer, thorough, ended);
-  if ((hot->mode & RINGBUS_MODE_LAPPED) && ringbus_floor_has_passed(hot->floor, hot->position))
+  if ((hot->mode & RINGBUS_MODE_LAPPED) && ringbus_floor_has_passed(hot->floor, position))
     return 0;
-  if (hot->view.in_band)
-    return racy_word(&hot->view, hot->position) != 0 ? 0 : ended ? -EPIPE : -EAGAIN;
-  if (ended)
-    shared_fence(); /* STATE */
-  return look_for_record(consumer, thorough, ended);
+  if (!hot->view.in_band)
+    return look_beside_the_data(consumer, position, thorough, ended);
+  return racy_word(&hot->view, position) != 0 ? 0 : ended ? -EPIPE : -EAGAIN;
+}
+
+int consumer_look_here(ringbus_consumer *consumer, bool thorough) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  if ((state_load(&hot->view) & ~RINGBUS_STATE_CLOSED) == 0) {
+    uint64_t word, at = hot->position;
+    if ((hot->mode & RINGBUS_MODE_SHARED) && share_look_here(consumer, thorough))
+      return 0;
+    if (!hot->view.in_band && !(hot->mode & RINGBUS_MODE_SHARED)) {
+      next_state(&hot->view, &at, &word);
+      /* What was looked at may be a later lap's in a group that can be lapped. */
+      if (!(hot->mode & RINGBUS_MODE_LAPPED) ||
+          !ringbus_floor_has_passed(hot->floor, hot->position))
+        pass_over(consumer, at);
+    }
+  }
+  return consumer_look(consumer, hot->position, thorough);
+}
+
+static int look_for_data(void *context, bool thorough) {
+  return consumer_look_here(context, thorough);
 }
 
 int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns) {

@@ -14,6 +14,8 @@ struct ringbus_consumer {
   bool end_without_producer;
   unsigned blocked; /* see ask_whether_dead */
   struct counted lost;
+  ringbus_poller *poller; /* it is in, or NULL */
+  struct event *event;    /* its event descriptor's, or NULL */
   /* A member of a shared group holds the run [hot.released, run_to), and has handed out what is before
    * hot.position. It holds nothing if the first two are equal. */
   uint64_t run_to;
@@ -40,7 +42,9 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                struct ringbus_message *message);
 int share_release(ringbus_consumer *consumer);
 void share_tell(const ringbus_consumer *consumer, struct counted *at);
-/* share_look: 0 if there is something to take or to take over; ended: else nothing will ever come. */
-int share_look(ringbus_consumer *consumer, bool thorough, bool ended);
+/* share_look: 0 if there is something to take, or, thorough, to take over; ended: if not, nothing will ever
+ * come. share_look_here: 0 also if it holds a run; takes over. */
+int share_look(const ringbus_consumer *consumer, bool thorough, bool ended);
+bool share_look_here(ringbus_consumer *consumer, bool thorough);
 
 #endif

@@ -8,7 +8,8 @@
  *   many.c         several producers             share.c     shared groups
  *   room.c         gates: what must be kept      claim.c     claims of the dead, blame, eviction
  *   reader.c       readers that can be lapped    observer.c  the read-only one
- *   wait.c         spinning, sleeping, waking    durable.c   flush, and what a reboot leaves
+ *   wait.c         spinning, sleeping, waking    poll.c      waiting for many consumers at once
+ *   event.c        a descriptor for event loops  durable.c   flush, and what a reboot leaves
  *   info.c         what there is to see          hot.c       the hot path as exported symbols
  * producer.h and consumer.h: what such a handle is, for the files that work on it.
  */
@@ -111,6 +112,7 @@ struct handle {
   ringbus_ring *ring;
   volatile unsigned **state; /* -> view.state of the handle */
   int lock_fd;               /* own open file description; -1: observers, and after fork */
+  int event_fd;              /* of a consumer that was asked for one; else, and after fork: -1 */
   uint32_t slot;             /* 0: none */
   uint64_t generation;
   struct handle *next;
@@ -126,6 +128,8 @@ bool state_is_forked(const volatile unsigned *state);
 /* locks_open: the handle's own description for locks. The handle is registered: a fork at any moment
  * finds it. */
 int locks_open(struct handle *handle);
+/* event_fd_open: the same for the eventfd. Both are closed when the handle is unregistered. */
+int event_fd_open(struct handle *handle);
 int lock_byte(int lock_fd, uint64_t offset);
 void unlock_byte(int lock_fd, uint64_t offset);
 /* lock_is_held: somebody else holds a write lock on this byte. */
@@ -246,6 +250,27 @@ bool share_has_unjudged(const ringbus_ring *ring, uint32_t index);
 void share_judge(ringbus_ring *ring, uint32_t index);
 unsigned share_living_members(const ringbus_ring *ring, uint32_t index);
 
+/* ---------------------------------------------------------------- consumer.c */
+
+/* consumer_look: what ringbus_consumer_wait would answer to a consumer of this group that stands at a
+ * position, or -EAGAIN; 0 also if there is nothing to read but a record that was given up. thorough: the
+ * kernel is asked for the dead. Changes nothing of the consumer, and reads only what stays as it is while
+ * it is attached, so any thread may ask. */
+int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thorough);
+/* consumer_look_here: the same where it stands, by its own thread: it moves over records that were given
+ * up, and takes over what a dead member of its group had taken. */
+int consumer_look_here(ringbus_consumer *consumer, bool thorough);
+
+/* ---------------------------------------------------------------- poll.c */
+
+/* poller_forget: a consumer that leaves. */
+void poller_forget(ringbus_consumer *consumer);
+
+/* ---------------------------------------------------------------- event.c */
+
+/* event_end: a consumer that leaves; its helper thread has ended on return. */
+void event_end(ringbus_consumer *consumer);
+
 /* ---------------------------------------------------------------- reader.c */
 
 /* What a reader needs to notice that it was lapped. */
@@ -290,11 +315,23 @@ struct waiting {
 };
 
 int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t timeout_ns);
+
+/* Where one of several things is waited for. */
+struct place {
+  const ringbus_ring *ring;
+  uint32_t *waiters; /* as above */
+};
+#define MOST_PLACES 128u /* FUTEX_WAITV_MAX */
+/* wait_at: 1 to MOST_PLACES places at once, whatever their rings' wake modes; waiting->waiters is not
+ * used. deadline: CLOCK_MONOTONIC; INT64_MAX none. */
+int wait_at(const struct place *places, unsigned count, const struct waiting *waiting,
+            int64_t deadline);
+int64_t deadline_after(int64_t timeout_ns);
 /* publisher_needs_fence: register this process for membarrier if the ring wants it. */
 bool publisher_needs_fence(const ringbus_ring *ring);
 /* sleepers_poll: nobody can be woken here. */
 bool sleepers_poll(const ringbus_ring *ring);
-void wake_all(uint32_t *futex);
+void wake_all(uint32_t *word);
 int wait_options(enum ringbus_wait wait, int64_t look_ns, struct waiting *waiting);
 int64_t monotonic_ns(void);
 uint64_t realtime_ns(void);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,7 +45,9 @@ static void after_fork_in_child(void) {
     *handle->state = &forked_state;
     if (handle->lock_fd >= 0)
       close(handle->lock_fd);
-    handle->lock_fd = -1;
+    if (handle->event_fd >= 0) /* the parent's event loop would go on with it after a close */
+      close(handle->event_fd);
+    handle->lock_fd = handle->event_fd = -1;
   }
   for (ringbus_ring *ring = all_rings; ring; ring = ring->next) {
     ring->forked = true;
@@ -94,7 +97,7 @@ void registry_drop_ring(ringbus_ring *ring) {
 void handle_register(struct handle *handle, ringbus_ring *ring, volatile unsigned **state) {
   handle->ring = ring;
   handle->state = state;
-  handle->lock_fd = -1;
+  handle->lock_fd = handle->event_fd = -1;
   pthread_mutex_lock(&registry);
   ring->references++;
   handle->next = all_handles;
@@ -113,6 +116,8 @@ void handle_unregister(struct handle *handle) {
     handle->ring->fresh_fd = handle->lock_fd;
   else if (handle->lock_fd >= 0)
     close(handle->lock_fd);
+  if (handle->event_fd >= 0)
+    close(handle->event_fd);
   pthread_mutex_unlock(&registry);
   registry_drop_ring(handle->ring);
 }
@@ -167,6 +172,14 @@ int locks_open(struct handle *handle) {
                       "this user write the file?)",
                       path)
                : 0;
+}
+
+int event_fd_open(struct handle *handle) {
+  pthread_mutex_lock(&registry);
+  handle->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int error = handle->event_fd < 0 ? -errno : 0;
+  pthread_mutex_unlock(&registry);
+  return error ? fail(error, "cannot make an eventfd") : 0;
 }
 
 int visitor_enter(struct visitor *visitor, ringbus_ring *ring) {

@@ -474,21 +474,24 @@ void share_tell(const ringbus_consumer *consumer, struct counted *at) {
   *at = (struct counted){now.first, whole_count(consumer->handle.ring, now.second)};
 }
 
-int share_look(ringbus_consumer *consumer, bool thorough, bool ended) {
+bool share_look_here(ringbus_consumer *consumer, bool thorough) {
+  return run_has_more(consumer) || holds_a_run(consumer) || (thorough && take_over(consumer));
+}
+
+int share_look(const ringbus_consumer *consumer, bool thorough, bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
-  uint64_t word;
-  if (run_has_more(consumer) || holds_a_run(consumer))
-    return 0;
-  if (thorough && take_over(consumer))
-    return 0;
-  uint64_t at = shared_load(&ring_group(ring, consumer->group)->take[0]);
-  uint64_t state = next_state(&ring->view, &at, &word);
+  struct pair taken;
+  uint64_t word, at = shared_load(&ring_group(ring, consumer->group)->take[0]);
+  uint64_t from = at, state = next_state(&ring->view, &at, &word);
   if (state == RINGBUS_WORD_CLAIMED && thorough) {
     if (claim_recover(ring, at))
       return 0;
     claim_note_blocked(ring, at);
   }
-  return state == RINGBUS_WORD_COMMITTED || state == RINGBUS_WORD_PAD
-             ? 0
-             : nothing_to_take(consumer, ended);
+  if (state == RINGBUS_WORD_COMMITTED || at != from)
+    return 0;
+  for (uint32_t slot = 1; thorough && slot < ring->geometry.slot_count; slot++)
+    if (has_note_of_the_dead(ring, consumer->group, slot, &taken))
+      return 0;
+  return nothing_to_take(consumer, ended);
 }

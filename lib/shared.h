@@ -99,8 +99,13 @@ static inline void shared_set_bits32(uint32_t *field, uint32_t bits) {
   AO_int_or_full((volatile unsigned *)field, bits); /* STATE */
 }
 
-static inline void shared_increment32(uint32_t *field) {
-  AO_int_fetch_and_add1_full((volatile unsigned *)field);
+/* Returns what was there before. */
+static inline uint32_t shared_increment32(uint32_t *field) {
+  return AO_int_fetch_and_add1_full((volatile unsigned *)field);
+}
+
+static inline bool shared_replace32(uint32_t *field, uint32_t old, uint32_t with) {
+  return AO_int_compare_and_swap_full((volatile unsigned *)field, old, with); /* SLEEP */
 }
 
 /* The full fence of JOIN, ANNOUNCE and SLEEP. */

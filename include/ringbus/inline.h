@@ -50,9 +50,10 @@
  *             outside the ring: if it is, the file is damaged. The two loads of gating (which counts
  *             joins) tell that the cursor in between belongs to that state. A floor may stand above a
  *             settled cursor (announced before its joiner was seen): the cursor holds all the same.
- *   SLEEP     sleeper: store waiters = 1, full fence or membarrier, look again, futex wait
+ *   SLEEP     sleeper: waiters = ticket, full fence or membarrier, look again, futex wait
  *             waker: publish (or release), fence unless membarrier stands in for it, load waiters
- *             both would miss: the sleeper sleeps beside a message.
+ *             both would miss: the sleeper sleeps beside a message. A sleeper that finds the ticket of
+ *             another need not store: who has read it and then fences is ordered like its writer.
  *   STATE     finish, retire: RMW release state          every call: load state; acquire before -EPIPE
  *             a reader would report the end of the stream before the last message.
  *   SLOT      attach: name, pid, then store_release state    anybody: load_acquire state

@@ -68,6 +68,7 @@ typedef struct ringbus_ring ringbus_ring;
 typedef struct ringbus_producer ringbus_producer;
 typedef struct ringbus_consumer ringbus_consumer;
 typedef struct ringbus_observer ringbus_observer;
+typedef struct ringbus_poller ringbus_poller;
 
 #define RINGBUS_FOREVER INT64_C(-1)
 
@@ -476,6 +477,31 @@ RINGBUS_API int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, 
  * Returns 0, -ETIMEDOUT, -EINTR, -EPIPE (nothing will ever come again), -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns);
 
+/* ringbus_consumer_event_fd: a descriptor for epoll, poll, libuv, asyncio and the like: readable when
+ * ringbus_consumer_wait would not wait: there is a message, or the end. Made by the first call, with
+ * all that it needs (an eventfd, and a thread which blocks all signals and sleeps in this consumer's
+ * stead); later calls give the same one. Publishers do nothing else than for ringbus_consumer_wait.
+ *
+ *    the loop says: readable ──▶ recv (or borrow, release) until -EAGAIN ──▶ ringbus_consumer_event_arm
+ *            ▲                                                                      │ 0         │ else
+ *            └──────────────────────────────────────────────────────────────────────┘           ▼
+ *                                                                              the end: -EPIPE, -ESTALE ...
+ *
+ * Once readable it stays so until it is armed: reading only some of the messages and going back to the
+ * loop is right, too. It is armed when it is made. Only poll it: do not read or close it, and take it
+ * out of the loop before ringbus_consumer_detach, which closes it. It is closed on exec, and in a forked
+ * child at once. Returns 0, -ECHILD, and what the system answers: -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no
+ * thread to be had). */
+RINGBUS_API int ringbus_consumer_event_fd(ringbus_consumer *consumer, int *fd);
+
+/* ringbus_consumer_event_arm: not readable until there is something at the position where this consumer
+ * stands now; if there is already, readable at once. No wake-up is lost between the last recv and this,
+ * nor after it. Call it before going back to the loop whenever recv or borrow answered -EAGAIN, and
+ * after a seek. Nothing is consumed.
+ * Returns 0 (go back to the loop), -EPIPE (nothing will ever come again), -ESTALE, -EBADMSG (damaged,
+ * or its file was truncated: do not read), -EINVAL (no ringbus_consumer_event_fd before), -ECHILD. */
+RINGBUS_API int ringbus_consumer_event_arm(ringbus_consumer *consumer);
+
 /* ringbus_consumer_tell: the position of the next message to read, and how many were ever published
  * before it. Either may be NULL. Returns 0, -ECHILD. */
 RINGBUS_API int ringbus_consumer_tell(const ringbus_consumer *consumer, uint64_t *position,
@@ -495,8 +521,76 @@ RINGBUS_API int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t
                                       uint64_t *bytes);
 
 /* ringbus_consumer_detach: leave; what was not released will be delivered again in a durable group; the
- * handle is freed whatever is returned. Returns 0, -ECHILD. NULL is allowed. */
+ * handle is freed whatever is returned, it is taken out of its poller, and its event descriptor is
+ * closed. Returns 0, -ECHILD. NULL is allowed. */
 RINGBUS_API int ringbus_consumer_detach(ringbus_consumer *consumer);
+
+/* ------------------------------------------------------------------ poller: many consumers at once */
+
+/* A poller waits for at least one of many consumers, of any rings, whatever their wake modes. With one
+ * ring for each producer and a poller over all of them it merges streams: the order of each ring is
+ * kept, between rings there is none.
+ *
+ *    struct ringbus_ready ready;
+ *    while ((result = ringbus_poller_wait(poller, RINGBUS_FOREVER, &ready)) == 0)
+ *      if (ready.result == 0)
+ *        result = ringbus_consumer_recv(ready.consumer, ...);          one, some, or all until -EAGAIN
+ *      else
+ *        ringbus_consumer_detach(ready.consumer);                      its end; out of the poller, too
+ *    -ENOENT: all have ended
+ *
+ * Threads: a poller and all consumers in it belong to one thread at a time. */
+
+struct ringbus_poller_options {
+  enum ringbus_wait wait;
+  int64_t look_ns; /* a sleep is cut into looks of at most this; 0: 50 ms */
+};
+
+/* what a poller has found */
+struct ringbus_ready {
+  ringbus_consumer *consumer;
+  void *context; /* given with it to ringbus_poller_add */
+  /* what ringbus_consumer_wait would have returned for it: 0 (the next borrow or recv will not answer
+   * -EAGAIN), -EPIPE (nothing will ever come again), -ESTALE, -EBADMSG (damaged, or its file was
+   * truncated: do not read). Other than 0 it comes again with every turn until the consumer is removed
+   * or detached */
+  int result;
+};
+
+/* ringbus_poller_create: an empty poller. Returns 0, -EINVAL (bad option), -ENOMEM. */
+RINGBUS_API int ringbus_poller_create(const struct ringbus_poller_options *options,
+                                      ringbus_poller **poller);
+
+/* ringbus_poller_add: from now on wait for this consumer, too. It can be in one poller at a time; its
+ * own calls go on as before, waiting included. Returns 0, -EEXIST (it is in this poller already), -EBUSY
+ * (it is in another one), -ENOSPC (128 are in it, and no more can be slept on at once: make a second
+ * poller for another thread, or give each consumer a ringbus_consumer_event_fd), -ECHILD, -EINVAL. */
+RINGBUS_API int ringbus_poller_add(ringbus_poller *poller, ringbus_consumer *consumer,
+                                   void *context);
+
+/* ringbus_poller_remove: no longer wait for this consumer, which stays attached. Detaching removes it,
+ * too. Returns 0, -ENOENT (it is not in this poller), -EINVAL. */
+RINGBUS_API int ringbus_poller_remove(ringbus_poller *poller, ringbus_consumer *consumer);
+
+/* ringbus_poller_wait: wait until a consumer is ready, and say which. Nothing is consumed: it is ready
+ * until everything is read. The search begins behind the one that was ready last, so each that is ready
+ * has its turn within as many calls as there are consumers, however busy the others are. A call that
+ * finds somebody ready makes no system call, unless end_without_producer has the kernel asked for the
+ * dead, for each consumer once in look_ns.
+ * Where the kernel cannot sleep on several words (futex_waitv: Linux 5.16, some sandboxes), and for rings
+ * whose sleepers poll, it looks every millisecond.
+ * Returns 0, -ETIMEDOUT, -EINTR (after a handler with SA_RESTART it may wait on), -ENOENT (the poller
+ * is empty), -ECHILD (a consumer in it was inherited through fork), -EINVAL. */
+RINGBUS_API int ringbus_poller_wait(ringbus_poller *poller, int64_t timeout_ns,
+                                    struct ringbus_ready *ready);
+
+/* ringbus_poller_wait_until: the same, with a deadline in nanoseconds of CLOCK_MONOTONIC, or
+ * RINGBUS_FOREVER. A deadline in the past looks once. Returns as ringbus_poller_wait. */
+RINGBUS_API int ringbus_poller_wait_until(ringbus_poller *poller, int64_t deadline_ns,
+                                          struct ringbus_ready *ready);
+
+/* ringbus_poller_destroy: the consumers in it stay attached. Returns 0. NULL is allowed. */
+RINGBUS_API int ringbus_poller_destroy(ringbus_poller *poller);
 
 /* ------------------------------------------------------------------ observer */
 
