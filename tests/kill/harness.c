@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 struct harness harness;
@@ -377,6 +378,37 @@ uint64_t actor_instruction_pointer(void) {
   return registers.pc;
 #endif
 }
+
+/* ---------------------------------------------------------------- turns */
+
+enum { TURN_OF_ACTOR = 1, TURN_OF_JUDGE = 2 };
+
+void turn_over_to_judge(void) {
+  harness.control->turn = TURN_OF_JUDGE;
+  while (harness.control->turn != TURN_OF_ACTOR)
+    sched_yield();
+}
+
+bool turn_of_judge(void) {
+  struct timespec now, end;
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  end.tv_sec += 20;
+  do {
+    for (int i = 0; i < 100; i++) {
+      siginfo_t event = {0};
+      if (harness.control->turn == TURN_OF_JUDGE)
+        return true;
+      if (waitid(P_PID, (id_t)harness.actor, &event, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 ||
+          event.si_pid != 0)
+        return false;
+      sched_yield();
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  } while (now.tv_sec < end.tv_sec);
+  return false;
+}
+
+void turn_over_to_actor(void) { harness.control->turn = TURN_OF_ACTOR; }
 
 /* ---------------------------------------------------------------- the trace of a region */
 

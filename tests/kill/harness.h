@@ -81,7 +81,7 @@ struct control {
   struct promise promise;
   volatile uint32_t region_ended;
   volatile uint32_t stop_at_end; /* the actor is to stop once more behind its region */
-  volatile uint32_t turn;        /* pause.c: whose turn it is */
+  volatile uint32_t turn;        /* whose turn it is, behind a region */
   volatile uint32_t failed_line; /* a check of the actor's own that failed, and what it saw */
   volatile int64_t failed_value;
   volatile uint64_t report[4];
@@ -170,6 +170,12 @@ void actor_continue(void);
 void actor_kill(void);
 bool actor_finish(void);
 uint64_t actor_instruction_pointer(void);
+
+/* Taking turns behind a region. turn_over_to_judge: in the actor; returns when it is its turn again.
+ * turn_of_judge: wait for that; false if the actor is gone: actor_finish will say why. */
+void turn_over_to_judge(void);
+bool turn_of_judge(void);
+void turn_over_to_actor(void);
 
 /* The instructions of a region in the order in which they are executed when nobody interferes.
  * trace_note: the actor is about to execute the next one. trace_go_to: bring a new actor to instruction

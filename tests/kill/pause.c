@@ -11,14 +11,12 @@
  *   RINGBUS_TEST_SCALE=full      every instruction in every layout, else a sample of both */
 #include "harness.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MORE_THAN_A_LAP (CAPACITY + CAPACITY / 2)
@@ -246,21 +244,13 @@ static void region_recv(struct actor *a) {
   }
 }
 
-static void yield_until(const volatile uint32_t *word, uint32_t value) {
-  while (*word != value)
-    sched_yield();
-}
-
-enum { TURN_OF_ACTOR = 1, TURN_OF_JUDGE = 2 };
-
 /* Reads on from wherever it stands, after the judge has published as much as it was let. */
 static void rest_read(struct actor *a) {
   uint64_t next;
   a->control->report[0] = 1;
   if (a->consumer[0])
     ringbus_consumer_tell(a->consumer[0], NULL, &next);
-  a->control->turn = TURN_OF_JUDGE;
-  yield_until(&a->control->turn, TURN_OF_ACTOR);
+  turn_over_to_judge();
   if (!a->consumer[0])
     return;
   int result = drain_group(a->consumer[0], a->control->plan, UINT64_MAX, &next);
@@ -321,8 +311,7 @@ static void check_lapped(struct actor *a, uint64_t sequence, uint64_t lost_befor
 static void rest_read_lapped(struct actor *a) {
   uint64_t next, lost;
   check_lapped(a, 0, 0);
-  a->control->turn = TURN_OF_JUDGE;
-  yield_until(&a->control->turn, TURN_OF_ACTOR);
+  turn_over_to_judge();
   do {
     tell_lapped(a, &next, &lost);
     a->result = recv_lapped(a);
@@ -492,25 +481,6 @@ static bool publish_unhindered(struct partner *p) {
 
 /* ---------------------------------------------------------------- afterwards */
 
-static bool wait_for_turn(void) {
-  struct timespec now, end;
-  clock_gettime(CLOCK_MONOTONIC, &end);
-  end.tv_sec += 20;
-  do {
-    for (int i = 0; i < 100; i++) {
-      siginfo_t event = {0};
-      if (harness.control->turn == TURN_OF_JUDGE)
-        return true;
-      if (waitid(P_PID, (id_t)harness.actor, &event, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 ||
-          event.si_pid != 0)
-        return false; /* gone: actor_finish will say why */
-      sched_yield();
-    }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-  } while (now.tv_sec < end.tv_sec);
-  return false;
-}
-
 /* The actor has published until the joiner held it back, and has left. The joiner leaves and comes
  * back, a successor publishes until it is held back, and everything is still there to be read. */
 static bool joiner_reads_all(struct partner *p) {
@@ -552,10 +522,10 @@ static bool impatient_reads_all(struct partner *p) {
  * to read everything. */
 static bool actor_reads_all(struct partner *p) {
   uint64_t published;
-  if (wait_for_turn()) {
+  if (turn_of_judge()) {
     if (!publish_more_than_a_lap(p))
       return false;
-    harness.control->turn = TURN_OF_ACTOR;
+    turn_over_to_actor();
   }
   if (!actor_finish())
     return false;
@@ -680,17 +650,14 @@ static void region_compete_as_consumer(struct actor *a) {
   a->control->report[0] =
       (uint64_t)(int64_t)ringbus_consumer_attach(a->ring, &options, &a->consumer[0]);
 }
-static void rest_stay(struct actor *a) {
-  a->control->turn = TURN_OF_JUDGE;
-  yield_until(&a->control->turn, TURN_OF_ACTOR);
-}
+static void rest_stay(struct actor *a) { turn_over_to_judge(); }
 
 static bool one_has_won(struct partner *p) {
   (void)p;
-  bool turn = wait_for_turn();
+  bool turn = turn_of_judge();
   for (int i = 0; i < 80000 && !harness.control->report[2]; i++)
     usleep(100);
-  harness.control->turn = TURN_OF_ACTOR;
+  turn_over_to_actor();
   kill(rival_process, SIGKILL);
   waitpid(rival_process, NULL, 0);
   int64_t actor = (int64_t)harness.control->report[0], rival = (int64_t)harness.control->report[3];
