@@ -315,6 +315,11 @@ static int take(ringbus_consumer *consumer, size_t max) {
     }
     confirm_last_taker(ring, consumer->group, now);
     uint64_t count = whole_count(ring, now.second);
+    if (messages == 0) { /* nothing that could be delivered again: no run, no note */
+      if (pair_swap(group->take, now, (struct pair){to, second_word(count, 0)}))
+        wake_producers(ring);
+      continue;
+    }
     struct pair noted = {now.first | RINGBUS_TAKEN_NOTED, second_word(count, consumer->group)};
     note(consumer, noted.first, to, noted.second);
     if (!pair_swap(group->take, now,
@@ -325,10 +330,7 @@ static int take(ringbus_consumer *consumer, size_t max) {
     pair_swap(own_slot(consumer)->taken, noted, /* TAKE; somebody else may have done it */
               (struct pair){now.first | RINGBUS_TAKEN_HELD, noted.second});
     begin_run(consumer, now.first, to, count, false);
-    if (messages > 0)
-      return 0;
-    consumer->hot.position = to;
-    share_release(consumer);
+    return 0;
   }
   return -EAGAIN;
 }

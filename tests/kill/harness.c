@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 struct harness harness;
@@ -64,16 +65,22 @@ static void judge_died(int signal_number) {
   _exit(1);
 }
 
-void harness_begin(int argc, char **argv) {
+static void *shared_memory(size_t bytes) {
+  return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+void harness_begin(int argc, char **argv, size_t beside_bytes) {
   const char *scale = getenv("RINGBUS_TEST_SCALE");
   harness.full = scale && strcmp(scale, "full") == 0;
   harness.only_scenario = argc > 1 ? argv[1] : "";
   harness.only_layout = argc > 2 ? argv[2] : "";
   setvbuf(stdout, NULL, _IOLBF, 0);
-  harness.control = mmap(NULL, sizeof *harness.control, PROT_READ | PROT_WRITE,
-                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  harness.control = shared_memory(sizeof *harness.control);
+  harness.beside_bytes = beside_bytes;
+  harness.beside = beside_bytes ? shared_memory(beside_bytes) : NULL;
   snprintf(harness.directory, sizeof harness.directory, "/dev/shm/ringbus-kill-XXXXXX");
-  if (harness.control == MAP_FAILED || !mkdtemp(harness.directory)) {
+  if (harness.control == MAP_FAILED || harness.beside == MAP_FAILED ||
+      !mkdtemp(harness.directory)) {
     perror("temporary directory");
     exit(2);
   }
@@ -136,14 +143,17 @@ static char *map_file(const char *path, size_t *bytes) {
   return map;
 }
 
-void harness_ring(const struct layout *layout, enum ringbus_no_group no_group) {
-  struct ringbus_create_options options = {.capacity = CAPACITY,
-                                           .max_participants = PARTICIPANTS,
-                                           .max_groups = GROUPS,
-                                           .no_group = no_group,
-                                           .wake = layout->wake};
+struct ringbus_create_options smallest_ring(enum ringbus_no_group no_group) {
+  return (struct ringbus_create_options){.capacity = CAPACITY,
+                                         .max_participants = PARTICIPANTS,
+                                         .max_groups = GROUPS,
+                                         .no_group = no_group};
+}
+
+void harness_ring(const struct layout *layout, struct ringbus_create_options options) {
   const char *paths[] = {harness.live_path, harness.scratch_path};
   size_t bytes;
+  options.wake = layout->wake;
   for (int i = 0; i < 2; i++) {
     ringbus_ring *ring;
     int result = ringbus_ring_create(paths[i], &options, &ring);
@@ -159,9 +169,11 @@ void harness_ring(const struct layout *layout, enum ringbus_no_group no_group) {
   harness.scratch = map_file(harness.scratch_path, &bytes);
 
   struct ringbus_header *header = (struct ringbus_header *)(void *)harness.live;
-  harness.data_offset = header->identity.data_offset;
-  harness.tables_bytes = header->identity.groups_offset +
-                         (uint64_t)header->identity.group_count * header->identity.group_bytes;
+  const struct ringbus_identity *identity = &header->identity;
+  harness.parts[0] = (struct part){0, identity->groups_offset +
+                                          (uint64_t)identity->group_count * identity->group_bytes};
+  harness.parts[1] = (struct part){identity->words_offset, identity->words_bytes};
+  harness.parts[2] = (struct part){identity->data_offset, identity->capacity};
   /* As if so many bytes had been published and read long ago. */
   header->tail.position = layout->start;
   header->floor.position = layout->start;
@@ -173,22 +185,36 @@ void harness_ring(const struct layout *layout, enum ringbus_no_group no_group) {
   harness.layout = layout;
 }
 
-void harness_reset(void) {
-  memset(harness.control, 0, sizeof *harness.control);
-  memcpy(harness.live, harness.fresh, harness.tables_bytes);
-  memcpy(harness.live + harness.data_offset, harness.fresh + harness.data_offset, CAPACITY);
+enum { PARTS = sizeof harness.parts / sizeof harness.parts[0] };
+
+static void copy_part(char *to, const char *from, const struct part *part) {
+  memcpy(to + part->offset, from + part->offset, part->bytes);
 }
 
-/* What lies between the tables and the data is never used. */
+static void copy_parts(char *to, const char *from) {
+  for (int i = 0; i < PARTS; i++)
+    copy_part(to, from, &harness.parts[i]);
+}
+
+void harness_reset(void) {
+  memset(harness.control, 0, sizeof *harness.control);
+  if (harness.beside)
+    memset(harness.beside, 0, harness.beside_bytes);
+  copy_parts(harness.live, harness.fresh);
+}
+
+void harness_copy(void) { copy_parts(harness.scratch, harness.live); }
+
 bool harness_file_changed(void) {
-  bool tables = memcmp(harness.last, harness.live, harness.tables_bytes) != 0;
-  bool data =
-      memcmp(harness.last + harness.data_offset, harness.live + harness.data_offset, CAPACITY) != 0;
-  if (tables)
-    memcpy(harness.last, harness.live, harness.tables_bytes);
-  if (data)
-    memcpy(harness.last + harness.data_offset, harness.live + harness.data_offset, CAPACITY);
-  return tables || data;
+  bool changed = false;
+  for (int i = 0; i < PARTS; i++) {
+    const struct part *part = &harness.parts[i];
+    if (memcmp(harness.last + part->offset, harness.live + part->offset, part->bytes) == 0)
+      continue;
+    copy_part(harness.last, harness.live, part);
+    changed = true;
+  }
+  return changed;
 }
 
 void harness_drop(void) {
@@ -351,6 +377,89 @@ uint64_t actor_instruction_pointer(void) {
 #else
   return registers.pc;
 #endif
+}
+
+/* ---------------------------------------------------------------- turns */
+
+enum { TURN_OF_ACTOR = 1, TURN_OF_JUDGE = 2 };
+
+void turn_over_to_judge(void) {
+  harness.control->turn = TURN_OF_JUDGE;
+  while (harness.control->turn != TURN_OF_ACTOR)
+    sched_yield();
+}
+
+bool turn_of_judge(void) {
+  struct timespec now, end;
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  end.tv_sec += 20;
+  do {
+    for (int i = 0; i < 100; i++) {
+      siginfo_t event = {0};
+      if (harness.control->turn == TURN_OF_JUDGE)
+        return true;
+      if (waitid(P_PID, (id_t)harness.actor, &event, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 ||
+          event.si_pid != 0)
+        return false;
+      sched_yield();
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  } while (now.tv_sec < end.tv_sec);
+  return false;
+}
+
+void turn_over_to_actor(void) { harness.control->turn = TURN_OF_ACTOR; }
+
+/* ---------------------------------------------------------------- the trace of a region */
+
+static struct {
+  uint64_t address[20000];
+  uint64_t first[20000]; /* the last one up to here that had not been executed before */
+  bool stores[20000];    /* it changes the file */
+  uint64_t length;
+} trace;
+
+void trace_begin(void) { trace.length = 0; }
+
+void trace_note(void) {
+  static uint64_t seen[1 << 16]; /* open addressing */
+  uint64_t k = trace.length, address = actor_instruction_pointer();
+  bool changed = harness_file_changed();
+  if (k == 0)
+    memset(seen, 0, sizeof seen);
+  else
+    trace.stores[k - 1] = changed;
+  if (k == sizeof trace.address / sizeof trace.address[0])
+    return;
+  size_t at = (size_t)(address * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+  while (seen[at] && seen[at] != address)
+    at = (at + 1) % (sizeof seen / sizeof seen[0]);
+  trace.first[k] = seen[at] && k ? trace.first[k - 1] : k;
+  trace.address[k] = address;
+  trace.stores[k] = false;
+  seen[at] = address;
+  trace.length++;
+}
+
+uint64_t trace_length(void) { return trace.length; }
+
+bool trace_is_wanted(uint64_t k, uint64_t sample) {
+  uint64_t stride = harness.full ? 1 : trace.length / sample + 1;
+  return k % stride == 0 || trace.stores[k];
+}
+
+void trace_run_to(uint64_t k) {
+  if (harness.instruction < k && actor_run_to(trace.address[k]))
+    harness.instruction = k;
+}
+
+bool trace_go_to(uint64_t k) {
+  if (trace.first[k] > 0)
+    trace_run_to(trace.first[k]);
+  while (!harness.control->region_ended && harness.actor && harness.instruction < k)
+    if (!actor_step())
+      return false;
+  return harness.actor && !harness.control->region_ended;
 }
 
 /* ---------------------------------------------------------------- messages */

@@ -7,13 +7,15 @@
  *     scratch ring file = copy of the live bytes on which nobody holds a lock:
  *       the world in which the actor was killed right now
  *
- * step.c kills the actor at every instruction (by making that copy), pause.c stops it at every
- * instruction and lets others work on the live file before it goes on.
+ * step.c and step_many.c kill the actor at every instruction (by making that copy), pause.c and
+ * pause_many.c stop it at every instruction and let others work on the live file before it goes on.
+ * The first of each is about rings with one producer, the second about the rest, for which crowd.h
+ * says what a message is.
  *
- * Every message is known in advance: its sequence number is the count of messages published before
- * it, its length and tag stand in the plan, and its bytes follow from sequence number and position.
- * They are chosen to deceive: each 8 bytes of a message spell the word of a committed record one lap
- * later, so that whoever takes old payload for a record's word is found out.
+ * In rings with one producer every message is known in advance: its sequence number is the count of
+ * messages published before it, its length and tag stand in the plan, and its bytes follow from
+ * sequence number and position. They are chosen to deceive: each 8 bytes of a message spell the word of
+ * a committed record one lap later, so that whoever takes old payload for a record's word is found out.
  *
  * All state is in one static place (harness), since a test is one judge and one actor at a time. */
 #ifndef RINGBUS_TESTS_KILL_HARNESS_H
@@ -34,6 +36,9 @@ enum {
   PARTICIPANTS = 5,
   MESSAGES = 1024 /* more than any scenario and its check publish */
 };
+
+/* smallest_ring: with one producer, of CAPACITY. */
+struct ringbus_create_options smallest_ring(enum ringbus_no_group no_group);
 
 /* Where the counters of the ring stand before anybody attaches, and how sleepers are woken. */
 struct layout {
@@ -76,7 +81,7 @@ struct control {
   struct promise promise;
   volatile uint32_t region_ended;
   volatile uint32_t stop_at_end; /* the actor is to stop once more behind its region */
-  volatile uint32_t turn;        /* pause.c: whose turn it is */
+  volatile uint32_t turn;        /* whose turn it is, behind a region */
   volatile uint32_t failed_line; /* a check of the actor's own that failed, and what it saw */
   volatile int64_t failed_value;
   volatile uint64_t report[4];
@@ -105,11 +110,14 @@ struct harness {
   char new_path[96];    /* for a ring that the actor makes */
   char *live, *scratch; /* plain mappings of the two files */
   size_t file_bytes;
-  uint64_t data_offset;
-  uint64_t tables_bytes; /* header, slots and groups: [0, tables_bytes) */
-  char *fresh;           /* the live file as it was before anybody attached */
-  char *last;            /* as it was when it was last looked at */
+  struct part {
+    uint64_t offset, bytes;
+  } parts[3];  /* header, slots and groups; words; data: all that is ever used */
+  char *fresh; /* the live file as it was before anybody attached */
+  char *last;  /* as it was when it was last looked at */
   struct control *control;
+  void *beside; /* shared by actor and judge, too: as many bytes as harness_begin was asked for */
+  size_t beside_bytes;
   const struct layout *layout;
   const char *scenario;
   uint64_t instruction; /* within the scenario */
@@ -121,16 +129,18 @@ struct harness {
 };
 extern struct harness harness;
 
-/* harness_begin: the temporary directory and the signals that clean it up. harness_end: prints the
- * totals and returns the exit status. */
-void harness_begin(int argc, char **argv);
+/* harness_begin: the temporary directory and the signals that clean it up, and so many bytes of shared
+ * memory beside the control page. harness_end: prints the totals and returns the exit status. */
+void harness_begin(int argc, char **argv, size_t beside_bytes);
 int harness_end(const char *what);
 bool harness_wants(const char *scenario, const struct layout *layout);
 
-/* harness_ring: make the live and the scratch ring, for this layout. harness_reset: the live file as
- * it was before anybody attached, and an empty control page. harness_drop: remove both. */
-void harness_ring(const struct layout *layout, enum ringbus_no_group no_group);
+/* harness_ring: make the live and the scratch ring, for this layout, which also says how they wake.
+ * harness_reset: the live file as it was before anybody attached, and an empty control page.
+ * harness_copy: the scratch file as the live one is now. harness_drop: remove both. */
+void harness_ring(const struct layout *layout, struct ringbus_create_options options);
 void harness_reset(void);
+void harness_copy(void);
 void harness_drop(void);
 
 /* harness_file_changed: does the live file differ from what it was at the last call? */
@@ -160,6 +170,25 @@ void actor_continue(void);
 void actor_kill(void);
 bool actor_finish(void);
 uint64_t actor_instruction_pointer(void);
+
+/* Taking turns behind a region. turn_over_to_judge: in the actor; returns when it is its turn again.
+ * turn_of_judge: wait for that; false if the actor is gone: actor_finish will say why. */
+void turn_over_to_judge(void);
+bool turn_of_judge(void);
+void turn_over_to_actor(void);
+
+/* The instructions of a region in the order in which they are executed when nobody interferes.
+ * trace_note: the actor is about to execute the next one. trace_go_to: bring a new actor to instruction
+ * number k; false if it went another way this time. trace_run_to: as fast as can be to where that
+ * instruction stood first, if it is still ahead. */
+void trace_begin(void);
+void trace_note(void);
+uint64_t trace_length(void);
+/* trace_is_wanted: pause there? In full mode everywhere; else at a sample of about so many instructions,
+ * and before each that changes the file. */
+bool trace_is_wanted(uint64_t k, uint64_t sample);
+bool trace_go_to(uint64_t k);
+void trace_run_to(uint64_t k);
 
 /* actor_expect: a check in the actor. */
 #define actor_expect(actor, condition, value)                                                      \

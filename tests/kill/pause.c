@@ -11,14 +11,12 @@
  *   RINGBUS_TEST_SCALE=full      every instruction in every layout, else a sample of both */
 #include "harness.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MORE_THAN_A_LAP (CAPACITY + CAPACITY / 2)
@@ -246,21 +244,13 @@ static void region_recv(struct actor *a) {
   }
 }
 
-static void yield_until(const volatile uint32_t *word, uint32_t value) {
-  while (*word != value)
-    sched_yield();
-}
-
-enum { TURN_OF_ACTOR = 1, TURN_OF_JUDGE = 2 };
-
 /* Reads on from wherever it stands, after the judge has published as much as it was let. */
 static void rest_read(struct actor *a) {
   uint64_t next;
   a->control->report[0] = 1;
   if (a->consumer[0])
     ringbus_consumer_tell(a->consumer[0], NULL, &next);
-  a->control->turn = TURN_OF_JUDGE;
-  yield_until(&a->control->turn, TURN_OF_ACTOR);
+  turn_over_to_judge();
   if (!a->consumer[0])
     return;
   int result = drain_group(a->consumer[0], a->control->plan, UINT64_MAX, &next);
@@ -321,8 +311,7 @@ static void check_lapped(struct actor *a, uint64_t sequence, uint64_t lost_befor
 static void rest_read_lapped(struct actor *a) {
   uint64_t next, lost;
   check_lapped(a, 0, 0);
-  a->control->turn = TURN_OF_JUDGE;
-  yield_until(&a->control->turn, TURN_OF_ACTOR);
+  turn_over_to_judge();
   do {
     tell_lapped(a, &next, &lost);
     a->result = recv_lapped(a);
@@ -492,25 +481,6 @@ static bool publish_unhindered(struct partner *p) {
 
 /* ---------------------------------------------------------------- afterwards */
 
-static bool wait_for_turn(void) {
-  struct timespec now, end;
-  clock_gettime(CLOCK_MONOTONIC, &end);
-  end.tv_sec += 20;
-  do {
-    for (int i = 0; i < 100; i++) {
-      siginfo_t event = {0};
-      if (harness.control->turn == TURN_OF_JUDGE)
-        return true;
-      if (waitid(P_PID, (id_t)harness.actor, &event, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 ||
-          event.si_pid != 0)
-        return false; /* gone: actor_finish will say why */
-      sched_yield();
-    }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-  } while (now.tv_sec < end.tv_sec);
-  return false;
-}
-
 /* The actor has published until the joiner held it back, and has left. The joiner leaves and comes
  * back, a successor publishes until it is held back, and everything is still there to be read. */
 static bool joiner_reads_all(struct partner *p) {
@@ -552,10 +522,10 @@ static bool impatient_reads_all(struct partner *p) {
  * to read everything. */
 static bool actor_reads_all(struct partner *p) {
   uint64_t published;
-  if (wait_for_turn()) {
+  if (turn_of_judge()) {
     if (!publish_more_than_a_lap(p))
       return false;
-    harness.control->turn = TURN_OF_ACTOR;
+    turn_over_to_actor();
   }
   if (!actor_finish())
     return false;
@@ -680,17 +650,14 @@ static void region_compete_as_consumer(struct actor *a) {
   a->control->report[0] =
       (uint64_t)(int64_t)ringbus_consumer_attach(a->ring, &options, &a->consumer[0]);
 }
-static void rest_stay(struct actor *a) {
-  a->control->turn = TURN_OF_JUDGE;
-  yield_until(&a->control->turn, TURN_OF_ACTOR);
-}
+static void rest_stay(struct actor *a) { turn_over_to_judge(); }
 
 static bool one_has_won(struct partner *p) {
   (void)p;
-  bool turn = wait_for_turn();
+  bool turn = turn_of_judge();
   for (int i = 0; i < 80000 && !harness.control->report[2]; i++)
     usleep(100);
-  harness.control->turn = TURN_OF_ACTOR;
+  turn_over_to_actor();
   kill(rival_process, SIGKILL);
   waitpid(rival_process, NULL, 0);
   int64_t actor = (int64_t)harness.control->report[0], rival = (int64_t)harness.control->report[3];
@@ -967,35 +934,6 @@ static const struct pause_scenario scenarios[] = {
 
 static struct partner partner;
 
-/* The instructions of a region, in the order in which they are executed when nobody interferes. */
-static struct trace {
-  uint64_t address[20000];
-  uint64_t first[20000]; /* the last one up to here that had not been executed before */
-  bool stores[20000];    /* it changes the file */
-  uint64_t length;
-  uint64_t until; /* the first one behind the change that the scenario waits for */
-} trace;
-
-static void note_instruction(void) {
-  static uint64_t seen[1 << 16]; /* open addressing */
-  uint64_t k = trace.length, address = actor_instruction_pointer();
-  bool changed = harness_file_changed();
-  if (k == 0)
-    memset(seen, 0, sizeof seen);
-  else
-    trace.stores[k - 1] = changed;
-  if (k == sizeof trace.address / sizeof trace.address[0])
-    return;
-  size_t at = (size_t)(address * UINT64_C(0x9e3779b97f4a7c15) >> 48);
-  while (seen[at] && seen[at] != address)
-    at = (at + 1) % (sizeof seen / sizeof seen[0]);
-  trace.first[k] = seen[at] && k ? trace.first[k - 1] : k;
-  trace.address[k] = address;
-  trace.stores[k] = false;
-  seen[at] = address;
-  trace.length++;
-}
-
 /* Everybody up to the actor's region. */
 static bool set_out(const struct pause_scenario *scenario) {
   struct partner *p = &partner;
@@ -1020,35 +958,23 @@ static void part(void) {
   memset(&partner, 0, sizeof partner);
 }
 
-static bool go_to(uint64_t instruction) {
-  uint64_t first = trace.first[instruction];
-  if (first > 0 && actor_run_to(trace.address[first]))
-    harness.instruction = first;
-  if (harness.control->region_ended)
-    return false; /* it went another way this time */
-  while (harness.instruction < instruction)
-    if (!actor_step() || harness.control->region_ended)
-      return false;
-  return true;
-}
-
 /* Stepping there from afar would take long: run to where it happened when nobody interfered. */
-static void go_on_until(const struct pause_scenario *scenario) {
+static void go_on_until(const struct pause_scenario *scenario, uint64_t happened) {
   uint64_t before = scenario->until();
-  if (harness.instruction < trace.until && actor_run_to(trace.address[trace.until]))
-    harness.instruction = trace.until;
+  trace_run_to(happened);
   while (harness.actor && scenario->until() == before && !harness.control->region_ended &&
          actor_step())
     ;
 }
 
-static void pause_at(const struct pause_scenario *scenario, uint64_t instruction) {
+static void pause_at(const struct pause_scenario *scenario, uint64_t instruction,
+                     uint64_t happened) {
   struct partner *p = &partner;
-  if (set_out(scenario) && go_to(instruction)) {
+  if (set_out(scenario) && trace_go_to(instruction)) {
     harness.states++;
     if (!scenario->while_paused || scenario->while_paused(p)) {
       if (scenario->until)
-        go_on_until(scenario);
+        go_on_until(scenario, happened);
       if (scenario->killed)
         actor_kill();
       else
@@ -1061,29 +987,29 @@ static void pause_at(const struct pause_scenario *scenario, uint64_t instruction
 
 /* At every instruction; or at a sample of about so many, and before each that changes the file. */
 static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sample) {
+  uint64_t happened = 0; /* the first one behind the change that the scenario waits for */
   harness.bad_here = 0;
-  trace.length = trace.until = 0;
+  trace_begin();
   if (set_out(scenario)) {
     uint64_t before = scenario->until ? scenario->until() : 0;
     do {
-      note_instruction();
-      if (scenario->until && !trace.until && scenario->until() != before)
-        trace.until = trace.length - 1;
+      trace_note();
+      if (scenario->until && !happened && scenario->until() != before)
+        happened = trace_length() - 1;
     } while (actor_step() && !harness.control->region_ended);
   }
   part();
-  uint64_t stride = harness.full ? 1 : trace.length / sample + 1;
-  for (uint64_t k = 0; k < trace.length; k++)
-    if (k % stride == 0 || trace.stores[k])
-      pause_at(scenario, k);
+  for (uint64_t k = 0; k < trace_length(); k++)
+    if (trace_is_wanted(k, sample))
+      pause_at(scenario, k, happened);
 }
 
 int main(int argc, char **argv) {
-  harness_begin(argc, argv);
+  harness_begin(argc, argv, 0);
   size_t most = harness.full || argc > 2 ? layout_count : 2;
   for (size_t l = 0; l < most; l++)
     for (int no_group = RINGBUS_HOLD; no_group <= RINGBUS_DROP; no_group++) {
-      harness_ring(&layouts[l], (enum ringbus_no_group)no_group);
+      harness_ring(&layouts[l], smallest_ring((enum ringbus_no_group)no_group));
       for (size_t s = 0; s < sizeof scenarios / sizeof scenarios[0]; s++)
         if (scenarios[s].actor.no_group == (enum ringbus_no_group)no_group &&
             harness_wants(scenarios[s].actor.name, &layouts[l]))

@@ -1097,8 +1097,7 @@ static bool survive(const struct control *control, enum order order) {
   static struct world world;
   struct world *w = &world;
   memset(w, 0, sizeof *w);
-  memcpy(harness.scratch, harness.live, harness.tables_bytes);
-  memcpy(harness.scratch + harness.data_offset, harness.live + harness.data_offset, CAPACITY);
+  harness_copy();
   w->promise = control->promise;
   memcpy(w->plan, control->plan, sizeof w->plan);
   alarm(30); /* a call that does not come back ends in judge_died */
@@ -1150,7 +1149,7 @@ static void step_creation(const struct layout *layout) {
       .name = "create", .prepare = prepare_nothing, .region = region_create};
   static const struct ringbus_open_options only_look = {.read_only = true};
   harness.bad_here = 0;
-  harness_ring(layout, RINGBUS_HOLD);
+  harness_ring(layout, smallest_ring(RINGBUS_HOLD));
   harness_reset();
   bool exists = false;
   if (actor_start(&creation)) {
@@ -1188,7 +1187,7 @@ static void step_scenario(const struct scenario *scenario) {
 }
 
 int main(int argc, char **argv) {
-  harness_begin(argc, argv);
+  harness_begin(argc, argv, 0);
   size_t most = harness.full || argc > 2 ? layout_count : 4;
   for (size_t l = 0; l < most; l++)
     for (int no_group = RINGBUS_HOLD; no_group <= RINGBUS_DROP; no_group++) {
@@ -1198,7 +1197,7 @@ int main(int argc, char **argv) {
             !harness_wants(scenarios[s].name, &layouts[l]))
           continue;
         if (!open) {
-          harness_ring(&layouts[l], (enum ringbus_no_group)no_group);
+          harness_ring(&layouts[l], smallest_ring((enum ringbus_no_group)no_group));
           open = true;
         }
         step_scenario(&scenarios[s]);
