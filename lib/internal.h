@@ -284,7 +284,8 @@ int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t posi
 struct waiting {
   enum ringbus_wait policy;
   int64_t look_ns;
-  uint32_t *waiters;                         /* futex word that others clear; NULL: poll only */
+  /* futex word that others clear, NULL: poll only; a look may choose another one */
+  uint32_t *waiters;
   int (*look)(void *context, bool thorough); /* 0: done; -EAGAIN: not yet; else the answer */
   void *context;
 };

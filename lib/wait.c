@@ -130,12 +130,15 @@ int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t 
       return result;
   }
   for (;;) {
+    uint32_t *waiters = waiting->waiters;
     if (!polls) {
-      shared_store32(waiting->waiters, 1); /* SLEEP */
+      shared_store32(waiters, 1); /* SLEEP */
       polls = !sleeper_fence(ring);
       result = waiting->look(waiting->context, true);
       if (result != -EAGAIN)
         return result;
+      if (waiting->waiters != waiters)
+        continue; /* it is somebody else now who can end this */
     }
     int64_t most = polls ? poll_ns : waiting->look_ns;
     if (deadline != INT64_MAX) {
@@ -145,8 +148,7 @@ int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t 
       most = left < most ? left : most;
     }
     struct timespec timeout = timespec_of(most);
-    long slept =
-        polls ? nanosleep(&timeout, NULL) : futex(waiting->waiters, FUTEX_WAIT, 1, &timeout);
+    long slept = polls ? nanosleep(&timeout, NULL) : futex(waiters, FUTEX_WAIT, 1, &timeout);
     if (slept != 0 && errno == EINTR)
       return -EINTR;
     result = check_size(ring);
