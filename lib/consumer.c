@@ -59,6 +59,13 @@ static void pass_over(ringbus_consumer *consumer, uint64_t position) {
   }
 }
 
+/* Whoever polls and never waits gets past the claim of a dead producer, too, by and by. */
+static bool got_past_dead_claim(ringbus_consumer *consumer) {
+  return claim_is_open(&consumer->hot.view, consumer->hot.position) &&
+         ask_whether_dead(&consumer->blocked, false) &&
+         claim_recover(consumer->handle.ring, consumer->hot.position);
+}
+
 /* The next message in a group that can be lapped; -EOVERFLOW before catching up. */
 static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *message) {
   struct counted at;
@@ -70,8 +77,30 @@ static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *messa
     consumer->hot.count = at.count + 1;
   } else if (result == -EAGAIN) {
     pass_over(consumer, at.position);
+    if (got_past_dead_claim(consumer))
+      return next_lapped(consumer, message);
   }
   return result;
+}
+
+/* The same, copied and released. */
+static int recv_lapped(ringbus_consumer *consumer, void *buffer, size_t size,
+                       struct ringbus_message *message) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  struct counted at;
+  struct lapped_reader reader = reader_of(consumer, &at);
+  int result = lapped_recv(&reader, buffer, size, message);
+  if (result == -EOVERFLOW)
+    return catch_up(consumer);
+  if (result != 0) {
+    pass_over(consumer, at.position);
+    return result == -EAGAIN && got_past_dead_claim(consumer)
+               ? recv_lapped(consumer, buffer, size, message)
+               : result;
+  }
+  hot->position = at.position;
+  hot->count = at.count;
+  return ringbus_consumer_release(consumer);
 }
 
 int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_message *message,
@@ -177,20 +206,8 @@ int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
     return ringbus_slow_state(hot->view.state);
   if (hot->mode & RINGBUS_MODE_SHARED)
     return share_recv(consumer, buffer, size, message);
-  if (hot->mode & RINGBUS_MODE_LAPPED) {
-    struct counted at;
-    struct lapped_reader reader = reader_of(consumer, &at);
-    int result = lapped_recv(&reader, buffer, size, message);
-    if (result == -EOVERFLOW)
-      return catch_up(consumer);
-    if (result != 0) {
-      pass_over(consumer, at.position);
-      return nothing_or_end(consumer, result, state);
-    }
-    hot->position = at.position;
-    hot->count = at.count;
-    return ringbus_consumer_release(consumer);
-  }
+  if (hot->mode & RINGBUS_MODE_LAPPED)
+    return nothing_or_end(consumer, recv_lapped(consumer, buffer, size, message), state);
   int result = next_or_recovered(consumer, &found, &bytes);
   if (result != 0)
     return nothing_or_end(consumer, result, state);
