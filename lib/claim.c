@@ -170,22 +170,27 @@ int ringbus_ring_evict(ringbus_ring *ring, uint32_t slot, int64_t timeout_ns) {
   if (ring->read_only)
     return fail(-EPERM, "the ring is open read-only");
   uint64_t member = shared_load(&ring_slot(ring, slot)->state) >> 16 << 16 | slot;
-  if (!participant_alive(ring, member))
-    return 0;
+  /* Now what is told is about this member, as long as it is seen alive afterwards. */
+  result = ringbus_ring_participant(ring, slot, &participant);
+  if (result != 0 || !participant_alive(ring, member))
+    return result;
   if (!participant.pid_is_local)
     return fail(-ESRCH, "slot %u is held in another PID namespace: evict from there", slot);
   if (participant.pid == (uint32_t)getpid())
     return fail(-EINVAL, "slot %u is this process's own: detach", slot);
   int pidfd = (int)syscall(SYS_pidfd_open, participant.pid, 0);
   if (pidfd < 0)
-    return fail_system("cannot reach process %u, which holds slot %u", participant.pid, slot);
-  /* The holder is alive, so its pid is its own, if the file tells the truth: hence the second look. */
-  if (!process_has_ring_open(ring, participant.pid) || !participant_alive(ring, member))
+    result = fail_system("cannot reach process %u, which holds slot %u", participant.pid, slot);
+  else if (!process_has_ring_open(ring, participant.pid))
     result = fail(-ESRCH, "process %u does not have the ring open, whatever slot %u says",
                   participant.pid, slot);
-  else if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0)
+  /* The holder is alive, so its pid is its own, if the file tells the truth: hence the second look. */
+  if (!participant_alive(ring, member))
+    result = 0;
+  else if (result == 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0)
     result = fail_system("cannot end process %u, which holds slot %u", participant.pid, slot);
-  close(pidfd);
+  if (pidfd >= 0)
+    close(pidfd);
   return result == 0 ? wait_for_lock(ring, member, timeout_ns) : result;
 }
 

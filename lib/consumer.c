@@ -59,6 +59,13 @@ static void pass_over(ringbus_consumer *consumer, uint64_t position) {
   }
 }
 
+/* Whoever polls and never waits gets past the claim of a dead producer, too, by and by. */
+static bool got_past_dead_claim(ringbus_consumer *consumer) {
+  return claim_is_open(&consumer->hot.view, consumer->hot.position) &&
+         ask_whether_dead(&consumer->blocked, false) &&
+         claim_recover(consumer->handle.ring, consumer->hot.position);
+}
+
 /* The next message in a group that can be lapped; -EOVERFLOW before catching up. */
 static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *message) {
   struct counted at;
@@ -70,8 +77,30 @@ static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *messa
     consumer->hot.count = at.count + 1;
   } else if (result == -EAGAIN) {
     pass_over(consumer, at.position);
+    if (got_past_dead_claim(consumer))
+      return next_lapped(consumer, message);
   }
   return result;
+}
+
+/* The same, copied and released. */
+static int recv_lapped(ringbus_consumer *consumer, void *buffer, size_t size,
+                       struct ringbus_message *message) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  struct counted at;
+  struct lapped_reader reader = reader_of(consumer, &at);
+  int result = lapped_recv(&reader, buffer, size, message);
+  if (result == -EOVERFLOW)
+    return catch_up(consumer);
+  if (result != 0) {
+    pass_over(consumer, at.position);
+    return result == -EAGAIN && got_past_dead_claim(consumer)
+               ? recv_lapped(consumer, buffer, size, message)
+               : result;
+  }
+  hot->position = at.position;
+  hot->count = at.count;
+  return ringbus_consumer_release(consumer);
 }
 
 uint64_t next_state(const struct ringbus_view *view, uint64_t *at, uint64_t *word) {
@@ -184,20 +213,8 @@ int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
     return ringbus_slow_state(hot->view.state);
   if (hot->mode & RINGBUS_MODE_SHARED)
     return share_recv(consumer, buffer, size, message);
-  if (hot->mode & RINGBUS_MODE_LAPPED) {
-    struct counted at;
-    struct lapped_reader reader = reader_of(consumer, &at);
-    int result = lapped_recv(&reader, buffer, size, message);
-    if (result == -EOVERFLOW)
-      return catch_up(consumer);
-    if (result != 0) {
-      pass_over(consumer, at.position);
-      return nothing_or_end(consumer, result, state);
-    }
-    hot->position = at.position;
-    hot->count = at.count;
-    return ringbus_consumer_release(consumer);
-  }
+  if (hot->mode & RINGBUS_MODE_LAPPED)
+    return nothing_or_end(consumer, recv_lapped(consumer, buffer, size, message), state);
   int result = next_or_recovered(consumer, &found, &bytes);
   if (result != 0)
     return nothing_or_end(consumer, result, state);
@@ -455,21 +472,31 @@ int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thor
   return racy_word(&hot->view, position) != 0 ? 0 : ended ? -EPIPE : -EAGAIN;
 }
 
+/* Whether there are records that were given up, and passes over them. */
+static bool passed_over_gap(ringbus_consumer *consumer) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  uint64_t word, from = hot->position, at = from;
+  if (hot->view.in_band || (hot->mode & RINGBUS_MODE_SHARED))
+    return false;
+  next_state(&hot->view, &at, &word);
+  /* What was looked at may be a later lap's in a group that can be lapped. */
+  if (!(hot->mode & RINGBUS_MODE_LAPPED) || !ringbus_floor_has_passed(hot->floor, from))
+    pass_over(consumer, at);
+  return hot->position != from;
+}
+
 int consumer_look_here(ringbus_consumer *consumer, bool thorough) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
-  if ((state_load(&hot->view) & ~RINGBUS_STATE_CLOSED) == 0) {
-    uint64_t word, at = hot->position;
-    if ((hot->mode & RINGBUS_MODE_SHARED) && share_look_here(consumer, thorough))
-      return 0;
-    if (!hot->view.in_band && !(hot->mode & RINGBUS_MODE_SHARED)) {
-      next_state(&hot->view, &at, &word);
-      /* What was looked at may be a later lap's in a group that can be lapped. */
-      if (!(hot->mode & RINGBUS_MODE_LAPPED) ||
-          !ringbus_floor_has_passed(hot->floor, hot->position))
-        pass_over(consumer, at);
-    }
-  }
-  return consumer_look(consumer, hot->position, thorough);
+  int result;
+  if (state_load(&hot->view) & ~RINGBUS_STATE_CLOSED)
+    return ringbus_slow_state(hot->view.state);
+  if ((hot->mode & RINGBUS_MODE_SHARED) && share_look_here(consumer, thorough))
+    return 0;
+  do { /* a look may give up a claim of the dead: then it is what lies behind that counts */
+    passed_over_gap(consumer);
+    result = consumer_look(consumer, hot->position, thorough);
+  } while (result == 0 && passed_over_gap(consumer));
+  return result;
 }
 
 static int look_for_data(void *context, bool thorough) {
@@ -477,9 +504,9 @@ static int look_for_data(void *context, bool thorough) {
 }
 
 int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns) {
-  struct waiting waiting = {consumer->wait, consumer->look_ns,
-                            &consumer->handle.ring->header->signals.data_waiters, look_for_data,
-                            consumer};
+  struct waiting waiting = {
+      consumer->wait, consumer->look_ns, &consumer->handle.ring->header->signals.data_waiters,
+      look_for_data,  consumer,          false};
   if (handle_is_forked(&consumer->handle))
     return -ECHILD;
   return wait_until(consumer->handle.ring, &waiting, timeout_ns);

@@ -120,7 +120,7 @@ static struct counted surviving_cursor(const ringbus_ring *ring, uint32_t index,
   struct counted cursor = floor;
   uint64_t position = position_of(shared_load(&ring_group(ring, index)->cursor));
   struct counted gate;
-  if (group_is_shared(ring, index) && share_gate(ring, index, &gate))
+  if (group_is_shared(ring, index) && share_gate(ring, index, tail_told(ring), &gate))
     position = gate.position;
   if (distance(position, tail.position) < 0)
     return tail;

@@ -60,8 +60,12 @@ static int look(void *context, bool thorough) {
 static void *help(void *context) {
   struct event *event = context;
   ringbus_ring *ring = event->consumer->handle.ring;
-  struct waiting waiting = {RINGBUS_WAIT_BLOCK, event->consumer->look_ns,
-                            &ring->header->signals.data_waiters, look, event};
+  struct waiting waiting = {RINGBUS_WAIT_BLOCK,
+                            event->consumer->look_ns,
+                            &ring->header->signals.data_waiters,
+                            look,
+                            event,
+                            false};
   pthread_mutex_lock(&event->lock);
   while (!event->ended) {
     if (!event->armed) {

@@ -208,6 +208,11 @@ struct slowest {
  * With many producers the caller's tail may be behind a cursor: that is no lag. */
 struct slowest find_slowest(ringbus_ring *ring, struct counted tail, uint64_t bytes);
 
+/* tail_told: a boundary at or before the true tail. */
+static inline uint64_t tail_told(const ringbus_ring *ring) {
+  return position_of(shared_load(&ring->header->tail.position));
+}
+
 /* ring_holds: nobody gates, and yet nothing is given up: the first group is waited for. */
 static inline bool ring_holds(const ringbus_ring *ring, bool groups) {
   return !groups && !ring_overwrites(ring) && ring->geometry.no_group == RINGBUS_NO_GROUP_HOLD;
@@ -230,9 +235,9 @@ void claim_note_blocked(ringbus_ring *ring, uint64_t position);
 
 /* ---------------------------------------------------------------- share.c */
 
-/* share_gate: the least position that a member of a settled shared group still needs. False if it could
- * not be had whole; then it may be too small, and its count is unknown. */
-bool share_gate(const ringbus_ring *ring, uint32_t index, struct counted *gate);
+/* share_gate: the least position that a member of a settled shared group still needs. tail: at or before
+ * the true one, as late as the caller knows. False if it could not be had whole. */
+bool share_gate(const ringbus_ring *ring, uint32_t index, uint64_t tail, struct counted *gate);
 /* share_begin: everything from here on is to be taken. Before the group is settled; or while it has no
  * member, holding the table lock. */
 void share_begin(ringbus_ring *ring, uint32_t index, struct counted start);
@@ -312,9 +317,10 @@ struct waiting {
   uint32_t *waiters;                         /* futex word that others clear; NULL: poll only */
   int (*look)(void *context, bool thorough); /* 0: done; -EAGAIN: not yet; else the answer */
   void *context;
+  bool moved; /* a look says that the place's waiters are to be others */
 };
 
-int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t timeout_ns);
+int wait_until(const ringbus_ring *ring, struct waiting *waiting, int64_t timeout_ns);
 
 /* Where one of several things is waited for. */
 struct place {
@@ -324,8 +330,7 @@ struct place {
 #define MOST_PLACES 128u /* FUTEX_WAITV_MAX */
 /* wait_at: 1 to MOST_PLACES places at once, whatever their rings' wake modes; waiting->waiters is not
  * used. deadline: CLOCK_MONOTONIC; INT64_MAX none. */
-int wait_at(const struct place *places, unsigned count, const struct waiting *waiting,
-            int64_t deadline);
+int wait_at(const struct place *places, unsigned count, struct waiting *waiting, int64_t deadline);
 int64_t deadline_after(int64_t timeout_ns);
 /* publisher_needs_fence: register this process for membarrier if the ring wants it. */
 bool publisher_needs_fence(const ringbus_ring *ring);

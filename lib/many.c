@@ -356,14 +356,23 @@ int ringbus_many_send_batch(ringbus_producer *producer, const struct iovec *mess
 
 /* ---------------------------------------------------------------- attach, leave */
 
+/* The floor may be ahead of the tail, which lags: a record of nearly the capacity needs it all. */
+static bool are_near(const ringbus_ring *ring, uint64_t tail, uint64_t floor) {
+  uint64_t capacity = ring->geometry.capacity;
+  return tail - floor <= capacity || floor - tail <= capacity;
+}
+
 int many_attach(ringbus_producer *producer) {
   ringbus_ring *ring = producer->handle.ring;
-  uint64_t tail = shared_load(&ring->header->tail.position);
-  uint64_t floor = shared_load(&ring->header->floor.position);
-  uint64_t capacity = ring->geometry.capacity;
-  /* The floor may be ahead of the tail, which lags: a record of nearly the capacity needs it all. */
+  uint64_t *shared_tail = &ring->header->tail.position;
+  uint64_t tail = 0, floor = 0;
+  /* Others go on meanwhile: if this process was stopped between the two loads they are laps apart. */
+  for (int tries = 0; tries < 1000 && (tries == 0 || !are_near(ring, tail, floor)); tries++) {
+    tail = shared_load(shared_tail);
+    floor = shared_load(&ring->header->floor.position);
+  }
   if (!position_is_sound(&ring->view, tail) || !position_is_sound(&ring->view, floor) ||
-      (tail - floor > capacity && floor - tail > capacity))
+      !are_near(ring, tail, floor))
     return fail(-EBADMSG, "the ring's tail or floor is damaged");
   producer->hot.tail = tail;
   producer->hot.limit =

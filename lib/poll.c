@@ -145,7 +145,7 @@ static int look_for_truncated(ringbus_poller *poller) {
 }
 
 static int wait_for_any(ringbus_poller *poller, int64_t deadline) {
-  struct waiting waiting = {poller->wait, poller->look_ns, NULL, look, poller};
+  struct waiting waiting = {poller->wait, poller->look_ns, NULL, look, poller, false};
   int64_t now = monotonic_ns();
   int result = look_at_all(poller, now, now - poller->look_ns);
   while (result == -EAGAIN) {

@@ -134,7 +134,7 @@ static void find_counted(const ringbus_ring *ring, struct counted floor, struct 
     if (!whole)
       continue;
     if (group_is_shared(ring, index))
-      whole = share_gate(ring, index, &cursor);
+      whole = share_gate(ring, index, tail_told(ring), &cursor);
     else
       whole = counted_load(&group->cursor, &cursor);
     if (whole && distance(furthest->position, cursor.position) > 0 &&

@@ -22,8 +22,8 @@
  * The gate (what a producer must keep): the least of group.take, looked at first, and of all notes.
  * Looking at the notes one by one could miss a run that moves from a slot not yet looked at to one
  * already passed: group.moves is counted up before the old note goes, and a look during which it changed
- * is repeated. A note more than a lap behind group.take is a loser's who was stopped for long: a winner's
- * would have been waited for.
+ * is repeated. A note more than a lap behind the tail is that of a loser who was stopped for long: a
+ * winner's would have been waited for.
  *
  * A slot whose holder is gone, but whose note is not, is given to nobody but a new member of the same
  * group, who inherits the run. */
@@ -61,20 +61,20 @@ static bool is_member(const ringbus_ring *ring, uint32_t slot, uint32_t group) {
 
 /* ---------------------------------------------------------------- the gate */
 
-bool share_gate(const ringbus_ring *ring, uint32_t index, struct counted *gate) {
+bool share_gate(const ringbus_ring *ring, uint32_t index, uint64_t tail, struct counted *gate) {
   struct ringbus_group *group = ring_group(ring, index);
   for (int tries = 0; tries < 100; tries++) {
     uint64_t moves = shared_load(&group->moves); /* TAKE */
     struct pair least, taken;
     bool whole = pair_load(group->take, &least); /* TAKE: before the notes */
-    uint64_t take = least.first;
+    uint64_t furthest = distance(tail, least.first) > 0 ? least.first : tail;
     for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
       if (!is_member(ring, slot, index))
         continue;
       whole = pair_load(ring_slot(ring, slot)->taken, &taken) && whole; /* TAKE */
       if (taken_state(taken.first) != RINGBUS_TAKEN_NOTHING &&
           distance(least.first, taken_from(taken.first)) < 0 &&
-          take - taken_from(taken.first) <= ring->geometry.capacity)
+          furthest - taken_from(taken.first) <= ring->geometry.capacity)
         least = (struct pair){taken_from(taken.first), taken.second};
     }
     gate->position = least.first;
@@ -350,7 +350,7 @@ static int nothing_to_take(const ringbus_consumer *consumer, bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
   struct counted gate;
   uint64_t word;
-  if (!ended || !share_gate(ring, consumer->group, &gate) ||
+  if (!ended || !share_gate(ring, consumer->group, tail_told(ring), &gate) ||
       gate.position != shared_load(&ring_group(ring, consumer->group)->take[0]))
     return -EAGAIN;
   shared_fence(); /* STATE, see state_before_words in consumer.c */
@@ -365,22 +365,16 @@ static bool holds_a_run(const ringbus_consumer *consumer) {
   return consumer->hot.released != consumer->run_to;
 }
 
-/* The next message of the run, which is not passed over yet. -EAGAIN: nothing but given-up records was
- * left in it, and the run is over: so it is if its taker died before it could release them. */
+/* The next message of the run, which is not passed over yet. */
 static int next_of_run(ringbus_consumer *consumer, struct ringbus_message *message,
                        uint64_t *bytes) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
-  uint64_t state, at = hot->position;
-  int result = next_gated(&hot->view, &at, message, bytes, &state);
-  if (distance(at, consumer->run_to) <= 0) {
-    hot->position = consumer->run_to;
-    return -EAGAIN;
-  }
-  hot->position = at;
-  if (result == 0)
-    message->redelivered = consumer->redelivered;
-  /* What was taken was there to be read. */
-  return result == -EAGAIN || (result == 0 && distance(at + *bytes, consumer->run_to) < 0)
+  uint64_t state;
+  int result = next_gated(&hot->view, &hot->position, message, bytes, &state);
+  message->redelivered = consumer->redelivered;
+  /* A run ends with a message, and what was taken was there to be read. */
+  return result == -EAGAIN ||
+                 (result == 0 && distance(hot->position + *bytes, consumer->run_to) < 0)
              ? -EBADMSG
              : result;
 }
@@ -412,8 +406,6 @@ int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messa
       ++*count;
     }
   }
-  if (result == -EAGAIN && *count == 0 && holds_a_run(consumer))
-    share_release(consumer); /* of given-up records only: nobody else would */
   return *count ? 0 : result;
 }
 
@@ -428,8 +420,6 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   int result = need_run(consumer, 1, state);
   if (result == 0)
     result = next_of_run(consumer, &found, &bytes);
-  if (result == -EAGAIN && holds_a_run(consumer) && !run_has_more(consumer))
-    share_release(consumer);
   if (result != 0)
     return result;
   if (message) {

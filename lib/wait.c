@@ -193,8 +193,7 @@ static int check_sizes(const struct place *places, unsigned count) {
   return result;
 }
 
-int wait_at(const struct place *places, unsigned count, const struct waiting *waiting,
-            int64_t deadline) {
+int wait_at(const struct place *places, unsigned count, struct waiting *waiting, int64_t deadline) {
   struct bed bed;
   int64_t poll_ns = FIRST_POLL_NS;
   int result = waiting->look(waiting->context, true);
@@ -209,11 +208,14 @@ int wait_at(const struct place *places, unsigned count, const struct waiting *wa
   }
   bed.no_membarrier = bed.no_waitv = false;
   for (;;) {
+    waiting->moved = false;
     make_bed(places, count, &bed);
     if (bed.count) {
       result = waiting->look(waiting->context, true);
       if (result != -EAGAIN)
         return result;
+      if (waiting->moved)
+        continue; /* it is somebody else now who can end this */
     }
     int64_t most = bed.polls ? poll_ns : waiting->look_ns;
     if (deadline != INT64_MAX) {
@@ -234,7 +236,7 @@ int wait_at(const struct place *places, unsigned count, const struct waiting *wa
   }
 }
 
-int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t timeout_ns) {
+int wait_until(const ringbus_ring *ring, struct waiting *waiting, int64_t timeout_ns) {
   struct place place = {ring, waiting->waiters};
   return wait_at(&place, 1, waiting, deadline_after(timeout_ns));
 }

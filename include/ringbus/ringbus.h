@@ -339,8 +339,8 @@ RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
 /* ringbus_producer_claim: hot. Reserve room for a message of up to length bytes and get a pointer into
  * the ring (8-byte aligned). One claim at a time: a second one replaces the first. Nobody sees
  * anything before commit. tag: 0 costs no room, any other value may cost up to 8 bytes.
- * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; with a
- * tag 4 bytes less), -EPIPE, -ESTALE, -ECHILD. */
+ * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; in a ring
+ * with one producer, with a tag 4 bytes less), -EPIPE, -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_producer_claim(ringbus_producer *producer, size_t length, uint32_t tag,
                                        void **data);
 
@@ -372,12 +372,13 @@ RINGBUS_API int ringbus_producer_tell(const ringbus_producer *producer, uint64_t
 
 /* ringbus_producer_wait: wait until a message of this length (and tag) has room. While it waits it
  * looks for consumers that have died and, where their group's policy says so, stops waiting for them;
- * claim alone never does that. Returns 0, -ETIMEDOUT, -EINTR, -EMSGSIZE, -EPIPE, -ESTALE, -ECHILD. */
+ * claim alone never does that. Returns 0, -ETIMEDOUT, -EINTR, -EMSGSIZE, -EPIPE, -ESTALE, -ECHILD;
+ * many producers: -EINVAL with a claim open, past which nobody could read. */
 RINGBUS_API int ringbus_producer_wait(ringbus_producer *producer, size_t length, uint32_t tag,
                                       int64_t timeout_ns);
 
 /* ringbus_producer_drain: wait until every gating group has released everything published so far.
- * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD. */
+ * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD; many producers: -EINVAL with a claim open. */
 RINGBUS_API int ringbus_producer_drain(ringbus_producer *producer, int64_t timeout_ns);
 
 /* ringbus_producer_finish: end of stream: readers get -EPIPE once they have read everything, and nobody
