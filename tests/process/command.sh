@@ -34,7 +34,7 @@ expect 2 "the nearest is 4K" "$ringbus" create r --capacity 100
 expect 2 "the nearest is 1T" "$ringbus" create r --capacity 9999999999999
 expect 2 "expected a power of two" "$ringbus" create r --capacity lots
 expect 2 "expected a power of two" "$ringbus" send r --create=-1
-expect 2 "from 1 to 1023" "$ringbus" create r --participants 1024
+expect 2 "from 2 to 1023" "$ringbus" create r --participants 1024
 expect 2 "from 1 to 64" "$ringbus" create r --groups 0
 expect 2 "expected hold or drop" "$ringbus" create r --no-group keep
 expect 2 "expected membarrier, fence or never" "$ringbus" create r --wake now
@@ -166,14 +166,15 @@ if command -v python3 >/dev/null; then
 import json, sys
 ring = json.load(open(sys.argv[1], encoding="utf-8"))
 assert list(ring) == """name id state layout_version library_version created_ns epoch capacity
-  max_message file_bytes no_group wake oldest oldest_count tail tail_count full_events max_lag
-  broken_cursors dropped max_participants max_groups participants groups""".split(), list(ring)
+  max_message file_bytes many_producers overwrite no_group wake oldest oldest_count tail tail_count
+  full_events max_lag broken_cursors dropped recovered max_participants max_groups participants groups
+  readers_wait_for producers_wait_for""".split(), list(ring)
 assert ring["name"] == "r" and ring["state"] == "closed" and len(ring["id"]) == 32
 assert ring["no_group"] == "drop" and ring["wake"] == "fence" and ring["tail_count"] == 5
 assert ring["participants"] == []
 [group] = ring["groups"]
-assert list(group) == """name policy durable gating attached slot max_lag cursor cursor_count
-  lag_bytes lag_messages lost_messages lost_bytes""".split(), list(group)
+assert list(group) == """name policy durable gating shared attached members slot max_lag cursor
+  cursor_count lag_bytes lag_messages lost_messages lost_bytes redelivered""".split(), list(group)
 assert group["name"] == "caf\u00e9" and group["durable"] and not group["attached"]
 assert group["cursor_count"] == 2 and group["lag_messages"] == 3
 PYTHON
