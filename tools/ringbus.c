@@ -24,6 +24,7 @@ struct verb {
 static const struct verb verbs[] = {
     {"create", create_run, "make a ring", create_help},
     {"info", info_run, "show a ring, who is attached, and where its groups stand", info_help},
+    {"dump", dump_run, "print all that is in a ring, or in a copy of its file", dump_help},
     {"send", send_run, "publish files or standard input", send_help},
     {"recv", recv_run, "write messages to standard output or a file", recv_help},
     {"rm", rm_run, "remove rings", rm_help},
@@ -408,7 +409,7 @@ static int run_verb(int argc, char **argv) {
       return verbs[index].run(argc - 1, argv + 1);
     }
   }
-  usage_error("'%s' is no verb: expected create, info, send, recv or rm", word);
+  usage_error("'%s' is no verb: expected create, info, dump, send, recv or rm", word);
 }
 
 int main(int argc, char **argv) {

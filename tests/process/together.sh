@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # together.sh PATH-OF-RINGBUS PATH-OF-CLAIMANT - the `ringbus` command where several do the same: send to
-# one ring, read for one group; and what is left when some of them die. As command.sh.
+# one ring, read for one group; and what is left when some of them die: dump. As command.sh.
 claimant=$(realpath "$2")
 readme=$(realpath "$(dirname "$0")/../../README.md")
 . "$(dirname "$0")/command_tools.sh"
@@ -24,7 +24,15 @@ expect 2 "expects --group" "$ringbus" recv r --shared
 expect 2 "always waited for" "$ringbus" recv r --group g --shared --policy lapped
 expect 2 "always waited for" "$ringbus" recv r --group g --shared --max-lag 4K
 expect 2 "with --shared" "$ringbus" recv r --group g --at-most-once
+expect 2 "from 0 to 4294967295" "$ringbus" dump r --bytes some
+expect 2 "expected oldest or a position" "$ringbus" dump r --from newest
+expect 2 "expected a number from 1" "$ringbus" dump r --count 0
+expect 2 "exclude each other" "$ringbus" dump r --json --raw
+expect 2 "exclude each other" "$ringbus" dump r --json --bytes 3
+expect 2 "expected one NAME" "$ringbus" dump
+expect 1 "no ring" "$ringbus" dump r
 : >here
+expect 1 "./here" "$ringbus" dump here
 nothing_left
 
 # ---------------------------------------------------------------- several producers
@@ -94,6 +102,9 @@ expect 0 "lapped: lost" "$ringbus" recv r --group slow >out
 lost=$(sed -n 's/.*lost \([0-9]*\) messages.*/\1/p' errors | tail -n 1)
 [ $((3 + lost + $(wc -l <out))) = 100000 ] || fail "3 read, $lost lost, $(wc -l <out) read"
 [ "$(tail -n 1 out)" = 100000 ] || fail "the newest"
+expect 0 "" "$ringbus" dump r --framing line >dumped
+cmp dumped <(seq $((100001 - $(wc -l <dumped))) 100000) || fail "the ring's content"
+[ "$(wc -l <dumped)" -ge 900 ] || fail "only $(wc -l <dumped) of 1024 are still there"
 "$ringbus" rm r
 
 # ---------------------------------------------------------------- several consumers of one group
@@ -179,6 +190,138 @@ expect 0 "16 messages again" "$ringbus" recv r --group g --shared -o out.rest
 [ "$(wc -l <out.rest)" = 384 ] || fail "$(wc -l <out.rest) of 384"
 "$ringbus" rm r
 
+# ---------------------------------------------------------------- dump
+
+test_that "dump tells number, position, length, tag and the bytes of each message, and changes nothing"
+"$ringbus" create r --capacity 64K
+expect 0 "" "$ringbus" dump r >out
+[ ! -s out ] || fail "an empty ring: $(cat out)"
+printf 'plain "\\"\ntab\tbell\a\n\n' | "$ringbus" send r
+printf 'caf\xc3\xa9 \xff\xc3' | "$ringbus" send r --raw --tag 7
+head -c 100 padded | "$ringbus" send r --raw
+sum=$(checksum <"$RINGBUS_DIR/r")
+expect 0 "" "$ringbus" dump r >out
+[ "$(wc -l <out)" = 5 ] || fail "$(cat out)"
+line_is out 1 '0 0 9 0 "plain \"\\\""'
+line_is out 2 '1 24 9 0 "tab\tbell\x07"'
+line_is out 3 '2 48 0 0 ""'
+line_is out 4 $'3 56 8 7 "caf\xc3\xa9 \\xff\\xc3"'
+line_is out 5 "4 80 100 0 \"$(head -c 64 padded)\"..."
+"$ringbus" dump r --bytes 4 >out
+line_is out 4 $'3 56 8 7 "caf\xc3\xa9"...'
+line_is out 3 '2 48 0 0 ""'
+"$ringbus" dump r --bytes all >out
+line_is out 5 "4 80 100 0 \"$(head -c 100 padded)\""
+"$ringbus" dump r --from 30 --count 1 >out
+line_is out 1 '2 48 0 0 ""'
+[ "$(wc -l <out)" = 1 ] || fail "$(cat out)"
+expect 1 "the oldest message is at 0" "$ringbus" dump r --from 70000
+"$ringbus" dump r --raw | cmp - <(printf 'plain "\\"tab\tbell\acaf\xc3\xa9 \xff\xc3' && head -c 100 padded) ||
+  fail "raw"
+"$ringbus" dump r --framing nul --count 3 | cmp - <(printf 'plain "\\"\0tab\tbell\a\0\0') || fail "nul"
+expect 0 "" "$ringbus" dump r --json >out
+line_is out 1 '{"count":0,"position":0,"length":9,"tag":0,"payload":"plain \"\\\""}'
+line_is out 2 '{"count":1,"position":24,"length":9,"tag":0,"payload_base64":"dGFiCWJlbGwH"}'
+line_is out 3 '{"count":2,"position":48,"length":0,"tag":0,"payload":""}'
+line_is out 4 '{"count":3,"position":56,"length":8,"tag":7,"payload_base64":"Y2Fmw6kg/8M="}'
+for length in 1 2 3 4 5; do head -c $length /dev/zero | "$ringbus" send r --raw; done
+"$ringbus" dump r --json | tail -n 5 | sed 's/.*base64":"\(.*\)"}/\1/' |
+  cmp - <(for length in 1 2 3 4 5; do head -c $length /dev/zero | base64; done) || fail "base64"
+[ "$("$ringbus" dump r --count 5 | wc -l)" = 5 ] || fail "count"
+expect 1 "standard output" "$ringbus" dump r >/dev/full
+"$ringbus" rm r
+"$ringbus" create r --capacity 8M
+"$ringbus" send r padded
+expect 1 "standard output" "$ringbus" dump r --raw >/dev/full
+set +e
+"$ringbus" dump r --bytes all 2>errors | head -n 1 >out
+got=("${PIPESTATUS[@]}")
+set -e
+[ "${got[0]}" = 141 ] && [ ! -s errors ] || fail "dump ended with ${got[0]}: $(cat errors)"
+"$ringbus" dump r --raw | cmp - <(tr -d '\n' <padded) || fail "the whole"
+cp "$RINGBUS_DIR/r" copy && "$ringbus" dump ./copy --raw | cmp - <(tr -d '\n' <padded) || fail "copy"
+"$ringbus" rm r
+
+test_that "dump and info neither change a ring nor need more than to read it"
+"$ringbus" create r --many-producers
+seq 3 | "$ringbus" send r
+sum=$(checksum <"$RINGBUS_DIR/r")
+for words in "dump r" "dump r --json" "info r" "info r --json"; do
+  expect 0 "" "$ringbus" $words >out
+done
+[ "$sum" = "$(checksum <"$RINGBUS_DIR/r")" ] || fail "the file has changed"
+"$ringbus" rm r
+
+test_that "dump of a ring that is being written ends, and counts what was overwritten meanwhile"
+"$ringbus" create r --overwrite --capacity 64K
+seq 100000 | "$ringbus" send r
+open_pipe
+start "$ringbus" dump r --json >&9 2>errors.dump 9>&- 7<&- # more JSON than a pipe holds
+dump=$started
+exec 9>&-
+head -c 1 <&7 >out
+until_true sleeps "$dump"
+seq 100001 200000 | "$ringbus" send r
+cat <&7 >>out
+exec 7<&-
+ends "$dump" 0 dump
+lost=$(sed -n 's/.*lapped: \([0-9]*\) messages.*/\1/p' errors.dump)
+oldest=$("$ringbus" dump r --framing line --count 1)
+[ "$(sed -n 's/^{"count":\([0-9]*\).*/\1/p' out | tail -n 1)" = $((oldest - lost - 2)) ] ||
+  fail "lost $lost up to $oldest after $(tail -n 1 out)"
+start "$ringbus" send r < <(seq 200001 100000000)
+producer=$started
+dropped() { [ "$(info_value r dropped)" -gt "$1" ]; }
+until_true dropped 300000
+for _ in 1 2 3; do
+  "$ringbus" dump r --json >>out
+done
+kill -TERM "$producer"
+ends "$producer" 143 send
+sed 's/{"count":\([0-9]*\),.*"payload":"\([0-9]*\)"}/\1 \2/' out | awk '$2 != $1 + 1 { exit 1 }' ||
+  fail "counts do not belong to messages"
+"$ringbus" rm r
+
+# ---------------------------------------------------------------- claims of the dead, and of the living
+
+test_that "what a killed producer had begun is passed over: by dump, of a copy as well, and by readers"
+"$ringbus" create r --many-producers
+claims r one two
+dead=$started
+claims r three
+living=$started
+echo four | "$ringbus" send r
+expect 0 "pid $dead" "$ringbus" dump r --raw >out
+[ "$(cat out)" = onetwo ] || fail "$(cat out)"
+grep -q "ends before position 128, .* not committed" errors || fail "$(cat errors)"
+kill -KILL "$dead"
+ends "$dead" 137 claimant
+sum=$(checksum <"$RINGBUS_DIR/r")
+"$ringbus" dump r --framing line >out
+[ "$(xargs <out)" = "one two three" ] || fail "$(cat out)"
+cp "$RINGBUS_DIR/r" post-mortem.ring
+kill -KILL "$living"
+ends "$living" 137 claimant
+for place in r ./post-mortem.ring; do
+  expect 0 "" "$ringbus" dump $place --framing line >out.all
+  [ "$(xargs <out.all)" = "one two three four" ] || fail "$place: $(cat out.all)"
+  expect 0 "" "$ringbus" dump $place --from 256 >out
+  line_is out 1 '2 256 5 0 "three"'
+  "$ringbus" info $place >text
+  grep -q "readers wait .*position 128, .*claimant, pid $dead, slot 1, dead" text || fail "$(cat text)"
+done
+"$ringbus" dump - --framing line <post-mortem.ring | cmp - out.all || fail "through standard input"
+"$ringbus" info - <post-mortem.ring >text
+[ "$sum" = "$(checksum <"$RINGBUS_DIR/r")" ] || fail "somebody has changed the ring"
+expect 5 "not a ring" "$ringbus" dump - <numbers
+expect 5 "should have" "$ringbus" dump - < <(head -c 100000 post-mortem.ring)
+ln -s post-mortem.ring link
+expect 1 "standard input" "$ringbus" dump ./link
+chmod 0400 post-mortem.ring
+expect 0 "" "$ringbus" dump ./post-mortem.ring >out
+
+"$ringbus" rm r
+
 # ---------------------------------------------------------------- examples
 
 # examples VERB: the commands in its help.
@@ -199,6 +342,16 @@ for verb in create send recv; do
 done
 cmp out <(ls /etc) || fail "$(cat out)"
 "$ringbus" rm jobs trace
+
+test_that "the examples in the help of dump are what one can type"
+"$ringbus" create quotes --many-producers
+claims quotes one two
+echo three | "$ringbus" send quotes
+cp "$RINGBUS_DIR/quotes" post-mortem.ring -f
+gzip -k post-mortem.ring
+examples dump | runs
+[ "$(cat out)" = onetwothree ] || fail "the last one: $(cat out)"
+"$ringbus" rm --force quotes
 
 nothing_left
 echo "all passed"
