@@ -4,7 +4,7 @@
  *   ringbus.c    main, the verb table, errors, values of options, signals, opening rings
  *   text.c       what others have written, fit for a terminal and for JSON
  *   progress.c   the line that tells a person how far it is
- *   create.c info.c dump.c send.c recv.c rm.c   one verb each: <verb>_run and <verb>_help
+ *   create.c info.c dump.c send.c recv.c repair.c rm.c   one verb each: <verb>_run and <verb>_help
  *
  * A verb parses its options with getopt_long, does its work and returns an exit code. Mistakes in the
  * options end the process at once (nothing has been opened then); every later error is printed where
@@ -146,9 +146,11 @@ int info_run(int argc, char **argv);
 int dump_run(int argc, char **argv);
 int send_run(int argc, char **argv);
 int recv_run(int argc, char **argv);
+int repair_run(int argc, char **argv);
 int rm_run(int argc, char **argv);
 
-extern const char create_help[], info_help[], dump_help[], send_help[], recv_help[], rm_help[];
+extern const char create_help[], info_help[], dump_help[], send_help[], recv_help[], repair_help[],
+    rm_help[];
 
 /* verb_help: print a verb's help and the exit codes to stdout. Returns COMMAND_OK. */
 int verb_help(const char *help);

@@ -27,6 +27,8 @@ static const struct verb verbs[] = {
     {"dump", dump_run, "print all that is in a ring, or in a copy of its file", dump_help},
     {"send", send_run, "publish files or standard input", send_help},
     {"recv", recv_run, "write messages to standard output or a file", recv_help},
+    {"repair", repair_run, "clear away what the dead have left, or end whoever blocks",
+     repair_help},
     {"rm", rm_run, "remove rings", rm_help},
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
@@ -409,7 +411,7 @@ static int run_verb(int argc, char **argv) {
       return verbs[index].run(argc - 1, argv + 1);
     }
   }
-  usage_error("'%s' is no verb: expected create, info, dump, send, recv or rm", word);
+  usage_error("'%s' is no verb: expected create, info, dump, send, recv, repair or rm", word);
 }
 
 int main(int argc, char **argv) {

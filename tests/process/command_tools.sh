@@ -12,7 +12,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/ringbus-test.XXXXXX")
 cleanup() {
   local code=$? pid
   [ $code = 0 ] || sed 's/^/  stderr: /' noise >&6
-  for pid in $(jobs -p); do
+  for pid in $(jobs -p) $(cat started-elsewhere 2>/dev/null); do
     kill -KILL "$pid" 2>/dev/null || true
   done
   rm -rf "$RINGBUS_DIR" "$work"

@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # together.sh PATH-OF-RINGBUS PATH-OF-CLAIMANT - the `ringbus` command where several do the same: send to
-# one ring, read for one group; and what is left when some of them die: dump. As command.sh.
+# one ring, read for one group; and what is left when some of them die: dump, repair. As command.sh.
 claimant=$(realpath "$2")
-readme=$(realpath "$(dirname "$0")/../../README.md")
 . "$(dirname "$0")/command_tools.sh"
 
 # claims NAME MESSAGE... : a claimant in $started that has sent these and has a claim open.
@@ -30,7 +29,13 @@ expect 2 "expected a number from 1" "$ringbus" dump r --count 0
 expect 2 "exclude each other" "$ringbus" dump r --json --raw
 expect 2 "exclude each other" "$ringbus" dump r --json --bytes 3
 expect 2 "expected one NAME" "$ringbus" dump
+expect 2 "expected one NAME" "$ringbus" repair --evict 3
+expect 2 "from 1 to 1023" "$ringbus" repair r --evict 0
+expect 2 "from 1 to 1023" "$ringbus" repair r --evict=lots
+expect 2 "expected one NAME, got 2" "$ringbus" repair r --evict lots
+expect 2 "expected seconds" "$ringbus" repair r --evict --timeout soon
 expect 1 "no ring" "$ringbus" dump r
+expect 1 "no ring" "$ringbus" repair r
 : >here
 expect 1 "./here" "$ringbus" dump here
 nothing_left
@@ -320,6 +325,113 @@ expect 1 "standard input" "$ringbus" dump ./link
 chmod 0400 post-mortem.ring
 expect 0 "" "$ringbus" dump ./post-mortem.ring >out
 
+test_that "repair gives up what the dead had begun, and says so"
+expect 0 "" "$ringbus" repair r >out
+[ "$(cat out)" = "gave up 2 messages that dead producers had begun and not committed" ] || fail "$(cat out)"
+[ "$(info_value r recovered)" = 2 ] || fail "recovered"
+expect 0 "" "$ringbus" repair r >out
+[ "$(cat out)" = "nothing to repair" ] || fail "$(cat out)"
+info_has r '"readers_wait_for":	null' || fail "nobody blocks"
+"$ringbus" recv r --group durable --count 1 >out
+start "$ringbus" recv r --follow >out.ephemeral
+ephemeral=$started
+start "$ringbus" recv r --follow --group attached --policy gate-while-attached >out.attached
+attached=$started
+until_true has_bytes out.ephemeral 19
+until_true has_bytes out.attached 19
+kill -KILL "$ephemeral" "$attached"
+ends "$ephemeral" 137 recv
+ends "$attached" 137 recv
+"$ringbus" info r --json >json
+grep -q '"gating":	true' json || fail "$(cat json)"
+expect 0 "" "$ringbus" repair r >out
+[ "$(wc -l <out)" = 2 ] && grep -q "^forgot group #" out &&
+  grep -q "^no longer waits for group attached, whose reader is dead" out || fail "$(cat out)"
+"$ringbus" info r >text
+grep -q "producers  *wait, or will, for group durable, 448 bytes behind: nobody reads for it" text ||
+  fail "$(cat text)"
+expect 5 "not a ring" "$ringbus" repair ./numbers
+"$ringbus" rm r
+
+# blocked_ring: r, with a stopped claimant in $blocker, and a consumer in $consumer that waits behind it.
+blocked_ring() {
+  "$ringbus" create r --many-producers
+  claims r one
+  blocker=$started
+  kill -STOP "$blocker"
+  start "$ringbus" recv r --group g --follow >out.behind
+  consumer=$started
+  until_true has_bytes out.behind 4
+  echo two | "$ringbus" send r
+}
+
+test_that "info tells who keeps readers waiting, and since when"
+blocked_ring
+waits_since() { "$ringbus" info r | grep -qE "readers wait .*position 64, since [0-9-]+ [0-9:]+: claimant, pid $blocker, slot 1, attached since"; }
+until_true waits_since
+"$ringbus" info r --json | tr -d '\n\t' >json
+grep -qE "\"readers_wait_for\":\{\"group\":null,\"position\":64,\"bytes\":128,\"since_ns\":[1-9][0-9]*,\"participant\":\{\"slot\":1,\"role\":\"producer\",\"alive\":true,\"pid\":$blocker," json || fail "$(cat json)"
+expect 0 "" "$ringbus" repair r >out
+grep -q "^readers wait for claimant, pid $blocker, slot 1, attached since .*; readers wait since" out || fail "$(cat out)"
+[ "$(cat out.behind)" = one ] || fail "read on: $(cat out.behind)"
+
+test_that "repair --evict ends whoever keeps readers waiting, says who it is, and readers go on"
+expect 0 "" "$ringbus" repair r --evict >out
+ends "$blocker" 137 claimant
+grep -q "^ending claimant, pid $blocker, slot 1, attached since" out || fail "$(cat out)"
+grep -q "^it has ended" out || fail "$(cat out)"
+until_true has_bytes out.behind 8
+[ "$(xargs <out.behind)" = "one two" ] || fail "$(cat out.behind)"
+expect 0 "" "$ringbus" repair r --evict >out
+[ "$(cat out)" = "nobody keeps readers waiting" ] || fail "$(cat out)"
+kill -TERM "$consumer"
+ends "$consumer" 143 recv
+"$ringbus" rm r
+
+test_that "repair --evict SLOT ends the one who holds that slot, and nobody else"
+blocked_ring
+expect 1 "nobody holds slot 9" "$ringbus" repair r --evict 9
+expect 1 "slots 1 to 63" "$ringbus" repair r --evict 64
+kill -0 "$blocker" || fail "the wrong one"
+expect 0 "" "$ringbus" repair r --timeout 20 --evict "$(slot_of "$consumer")" >out
+ends "$consumer" 137 recv
+grep -q "^ending ringbus recv, pid $consumer, slot 2" out || fail "$(cat out)"
+kill -0 "$blocker" || fail "the wrong one"
+expect 0 "" "$ringbus" repair --evict=1 r >out
+ends "$blocker" 137 claimant
+grep -q "^gave up 1 message that" out || fail "$(cat out)"
+expect 0 "" "$ringbus" repair r --evict 2 >out
+grep -q "^nothing to end: ringbus recv, pid $consumer, slot 2, dead" out || fail "$(cat out)"
+[ "$("$ringbus" recv r --group g)" = two ] || fail "the rest"
+"$ringbus" rm r
+
+test_that "a healthy producer that is busy is not taken for one that blocks"
+"$ringbus" create r --many-producers --capacity 64K --overwrite
+start "$ringbus" send r < <(seq 100000000)
+producer=$started
+until_true dropped 100
+for _ in 1 2 3; do
+  expect 0 "" "$ringbus" repair r --evict >out
+  [ "$(cat out)" = "nobody keeps readers waiting" ] || fail "$(cat out)"
+done
+kill -TERM "$producer"
+ends "$producer" 143 send
+"$ringbus" rm r
+
+test_that "who cannot be ended is told, and what helps"
+"$ringbus" create r --many-producers
+# A slot that says somebody else's pid: it does not have the ring open, and must not be ended for it.
+start sleep 1000
+bystander=$started
+claims r one
+blocker=$started
+printf "$(printf '\\x%02x\\x%02x\\x%02x\\x%02x' $((bystander & 255)) $((bystander >> 8 & 255)) $((bystander >> 16 & 255)) 0)" |
+  dd of="$RINGBUS_DIR/r" bs=1 seek=$((4096 + 128 + 8)) conv=notrunc 2>/dev/null
+expect 1 "rm --force" "$ringbus" repair r --evict
+grep -q "process $bystander does not have the ring open" errors || fail "$(cat errors)"
+kill -0 "$bystander" || fail "an innocent process was ended"
+kill -KILL "$bystander" "$blocker"
+ends "$blocker" 137 claimant
 "$ringbus" rm r
 
 # ---------------------------------------------------------------- examples
@@ -343,7 +455,7 @@ done
 cmp out <(ls /etc) || fail "$(cat out)"
 "$ringbus" rm jobs trace
 
-test_that "the examples in the help of dump are what one can type"
+test_that "the examples in the help of dump and repair are what one can type"
 "$ringbus" create quotes --many-producers
 claims quotes one two
 echo three | "$ringbus" send quotes
@@ -351,7 +463,9 @@ cp "$RINGBUS_DIR/quotes" post-mortem.ring -f
 gzip -k post-mortem.ring
 examples dump | runs
 [ "$(cat out)" = onetwothree ] || fail "the last one: $(cat out)"
-"$ringbus" rm --force quotes
+claims quotes four
+examples repair | runs
+"$ringbus" rm quotes
 
 nothing_left
 echo "all passed"
