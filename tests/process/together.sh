@@ -3,6 +3,7 @@
 # together.sh PATH-OF-RINGBUS PATH-OF-CLAIMANT - the `ringbus` command where several do the same: send to
 # one ring, read for one group; and what is left when some of them die: dump, repair. As command.sh.
 claimant=$(realpath "$2")
+readme=$(realpath "$(dirname "$0")/../../README.md")
 . "$(dirname "$0")/command_tools.sh"
 
 # claims NAME MESSAGE... : a claimant in $started that has sent these and has a claim open.
@@ -466,6 +467,29 @@ examples dump | runs
 claims quotes four
 examples repair | runs
 "$ringbus" rm quotes
+
+test_that "the README's lines for the shell are what one can type"
+{
+  echo 'trap "jobs -p >started-elsewhere" EXIT'
+  sed -n '/^From the shell/,/^[^ ]/ s/^    //p' "$readme"
+} >example
+[ "$(wc -l <example)" -gt 10 ] || fail "$(cat example)"
+some-feed() { seq 1000; }
+other-feed() { seq 1001 2000; }
+work() { cat >"work.$BASHPID"; }
+export -f some-feed other-feed work
+PATH="$(dirname "$ringbus"):$PATH" bash -e example >out 6>&-
+# A consumer counts as attached an instant before its group exists and is waited for.
+seq 1000 | head -c "$(bytes_of ticks.log)" | cmp - ticks.log || fail "ticks.log"
+all_done() { [ "$(cat work.* | wc -l)" = 2000 ]; }
+until_true all_done
+sort -n work.* | cmp - <(seq 2000) || fail "lost or twice"
+for pid in $(cat started-elsewhere); do
+  kill -TERM "$pid" 2>/dev/null || true # those that sent have ended
+done
+expect 0 "" "$ringbus" rm ticks
+removed() { "$ringbus" rm jobs; }
+until_true removed
 
 nothing_left
 echo "all passed"
