@@ -322,7 +322,7 @@ struct ringbus_group {
   uint64_t reserved1[7];
   uint64_t take[2];
   uint64_t moves;
-  uint64_t redelivered; /* messages, for people */
+  uint64_t redelivered; /* runs that one member took over from another; for people */
   uint64_t reserved2[12];
 };
 
