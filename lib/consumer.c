@@ -393,7 +393,9 @@ int ringbus_consumer_detach(ringbus_consumer *consumer) {
   poller_forget(consumer);
   event_end(consumer);
   if (!forked) {
-    group_leave(&consumer->handle, consumer->group, false);
+    if (consumer->hot.mode & RINGBUS_MODE_SHARED)
+      share_leave(consumer);
+    group_leave(&consumer->handle, consumer->group, false); /* wakes producers */
     slot_leave(&consumer->handle);
     if (consumer->hot.mode & RINGBUS_MODE_SHARED) /* what it held is for the others */
       ringbus_slow_wake(&consumer->handle.ring->header->signals.data_waiters);

@@ -35,6 +35,8 @@ int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_mes
 
 /* share_attach: a new member; what its slot's last holder had taken is its own now. */
 void share_attach(ringbus_consumer *consumer, bool at_most_once);
+/* share_leave: a member that wants nothing delivered twice gives up what it holds; others leave it behind. */
+void share_leave(ringbus_consumer *consumer);
 /* The calls of a member of a shared group; as the public ones. */
 int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messages, size_t max,
                        size_t *count);

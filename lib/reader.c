@@ -60,9 +60,9 @@ int lapped_next(const struct lapped_reader *reader, struct ringbus_message *mess
     if (passed(reader, position))
       return -EOVERFLOW;
     walked += ringbus_word_bytes(view, word);
+    reader->at->position = position += ringbus_word_bytes(view, word);
     if (walked > view->mask)
       return -EAGAIN; /* a lap of given-up records: enough for one call */
-    reader->at->position = position += ringbus_word_bytes(view, word);
     word = racy_word(view, position);
   }
   if (ringbus_word_is(view, word, position, RINGBUS_WORD_COMMITTED)) {

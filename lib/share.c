@@ -257,17 +257,19 @@ static bool take_over(ringbus_consumer *consumer) {
   ringbus_ring *ring = consumer->handle.ring;
   struct pair taken;
   bool any = false, done = false;
+  int saved = errno; /* hot calls come here, and leave errno alone */
   for (uint32_t slot = 1; slot < ring->geometry.slot_count && !any; slot++)
     any = has_note_of_the_dead(ring, consumer->group, slot, &taken);
   /* If somebody else is at it right now, the next look will do. */
-  if (!any || table_try_lock(consumer->handle.lock_fd) != 0)
-    return false;
-  share_judge(ring, consumer->group);
-  for (uint32_t slot = 1; slot < ring->geometry.slot_count && !done; slot++)
-    done = has_note_of_the_dead(ring, consumer->group, slot, &taken) && is_run(ring, slot, taken) &&
-           take_over_from(consumer, slot, taken);
-  table_unlock(consumer->handle.lock_fd);
-  wake_producers(ring);
+  if (any && table_try_lock(consumer->handle.lock_fd) == 0) {
+    share_judge(ring, consumer->group);
+    for (uint32_t slot = 1; slot < ring->geometry.slot_count && !done; slot++)
+      done = has_note_of_the_dead(ring, consumer->group, slot, &taken) &&
+             is_run(ring, slot, taken) && take_over_from(consumer, slot, taken);
+    table_unlock(consumer->handle.lock_fd);
+    wake_producers(ring);
+  }
+  errno = saved;
   return done;
 }
 
@@ -435,6 +437,14 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   return share_release(consumer);
 }
 
+/* The kernel is asked only if somebody sleeps. */
+static bool stream_has_ended(const ringbus_consumer *consumer) {
+  ringbus_ring *ring = consumer->handle.ring;
+  return (state_load(&consumer->hot.view) & RINGBUS_STATE_CLOSED) ||
+         (consumer->end_without_producer && shared_load32(&ring->header->signals.data_waiters) &&
+          producer_has_gone(ring));
+}
+
 int share_release(ringbus_consumer *consumer) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   struct ringbus_slot *own = own_slot(consumer);
@@ -453,9 +463,15 @@ int share_release(ringbus_consumer *consumer) {
   consumer->run_count = hot->count;
   wake_producers(consumer->handle.ring);
   /* At the end of the stream the others wait for what this member held. */
-  if (state_load(&hot->view) & RINGBUS_STATE_CLOSED)
+  if (stream_has_ended(consumer))
     ringbus_slow_wake(&consumer->handle.ring->header->signals.data_waiters);
   return 0;
+}
+
+void share_leave(ringbus_consumer *consumer) {
+  struct ringbus_slot *own = own_slot(consumer);
+  if (shared_load32(&own->flags) & RINGBUS_SLOT_AT_MOST_ONCE)
+    shared_store(&own->taken[0], 0); /* TAKE */
 }
 
 void share_tell(const ringbus_consumer *consumer, struct counted *at) {
