@@ -650,7 +650,10 @@ static void region_compete_as_consumer(struct actor *a) {
   a->control->report[0] =
       (uint64_t)(int64_t)ringbus_consumer_attach(a->ring, &options, &a->consumer[0]);
 }
-static void rest_stay(struct actor *a) { turn_over_to_judge(); }
+static void rest_stay(struct actor *a) {
+  (void)a;
+  turn_over_to_judge();
+}
 
 static bool one_has_won(struct partner *p) {
   (void)p;
