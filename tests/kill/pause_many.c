@@ -306,12 +306,13 @@ static bool check_members(void) {
     unsigned times = p->delivered[index];
     if ((entry->shared == GONE && times) || (entry->shared == TAKEN && !p->killed && times))
       wrong("number %llu is delivered to two who live", (unsigned long long)index);
-    if (entry->shared == TAKEN && p->killed && !(times && p->again[index]))
-      wrong("number %llu, which the dead held, is delivered %s", (unsigned long long)index,
-            times ? "as new" : "never");
+    if (entry->shared == TAKEN && p->killed && times && !p->again[index])
+      wrong("number %llu, which the dead held, is delivered as new", (unsigned long long)index);
+    if (entry->shared == TAKEN && p->killed && !times && !book->receiving)
+      wrong("number %llu, which the dead held, is never delivered", (unsigned long long)index);
     if (entry->shared == FRESH && times && p->again[index])
       taking++;
-    if (entry->shared == FRESH && !times)
+    if ((entry->shared == FRESH || (entry->shared == TAKEN && p->killed)) && !times)
       missing++;
   }
   if (taking > (p->killed ? book->taking : 0))
@@ -323,6 +324,10 @@ static bool check_members(void) {
 
 static bool lags(void) {
   struct ringbus_group_info info;
+  struct ringbus_ring_info ring;
+  ringbus_ring_info(partner.ring, &ring);
+  if (ring.broken_cursors)
+    wrong("%llu cursors were taken for damaged", (unsigned long long)ring.broken_cursors);
   for (uint32_t i = 0; i < CROWD_GROUPS; i++)
     if (ringbus_ring_group(partner.ring, i, &info) == 0 && !partner.j && info.lag_messages)
       wrong("everything is read, yet group %s lags by %llu messages", info.name,
