@@ -36,8 +36,9 @@ struct partner {
   uint64_t r_next, s_next, j_next;
   uint8_t delivered[ENTRIES], again[ENTRIES];
   bool hands_off;                  /* the members take nothing for now */
-  struct ringbus_message held[64]; /* by m[0] */
+  struct ringbus_message held[64]; /* by m[holder] */
   size_t holding;
+  unsigned holder;
   bool killed; /* the actor was */
   pid_t rival;
 };
@@ -50,6 +51,7 @@ struct pause_scenario {
   bool (*while_paused)(void); /* at each instruction of its region */
   bool (*afterwards)(void);   /* while it goes on, or has been killed */
   bool killed;
+  bool (*again)(void); /* a second pause, at each instruction after the floor has moved */
 };
 
 #define wrong(...) return harness_bad(__VA_ARGS__), false
@@ -120,7 +122,7 @@ static bool members_read(void) {
   for (unsigned idle = 0, turn = 0; idle < 2; turn++) {
     ringbus_consumer *member = p->m[turn % 2];
     size_t count = 0;
-    if (!member || p->hands_off || (turn % 2 == 0 && p->holding)) {
+    if (!member || p->hands_off || (turn % 2 == p->holder && p->holding)) {
       idle++;
       continue;
     }
@@ -283,6 +285,9 @@ static bool check_log(void) {
     for (; next[whose] < end[whose] && !p->lossy; next[whose]++)
       if (book->entries[next[whose]].published == DONE)
         wrong("number %llu is lost", (unsigned long long)next[whose]);
+  if ((p->s && p->s_next != p->logged) || (p->j && p->j_next != p->logged))
+    wrong("%llu messages were read, by s %llu, by j %llu", (unsigned long long)p->logged,
+          (unsigned long long)p->s_next, (unsigned long long)p->j_next);
   ringbus_ring_info(p->ring, &info);
   if (info.tail_count != p->logged)
     wrong("%llu messages are told, %llu were read", (unsigned long long)info.tail_count,
@@ -908,10 +913,8 @@ static void prepare_full_behind_the_dead(void) {
   die(life_take);
   make(0, 100, 0);
 }
-static bool hold_none(void) { /* m[0] takes nothing by itself */
-  struct partner *p = &partner;
-  return two_readers() && join_member(0) && join_member(1) && (p->holding = 1);
-}
+/* m[1] has the first slot, m[0] the next, and the dead one will have a later one. */
+static bool two_members(void) { return two_readers() && join_member(1) && join_member(0); }
 /* m[1] takes all that the dead has not, and leaves that alone. */
 static bool all_but_the_dead(void) {
   struct partner *p = &partner;
@@ -929,20 +932,31 @@ static bool all_but_the_dead(void) {
   p->hands_off = false;
   return true;
 }
-static bool first_takes_over(void) {
+static bool takes_over(unsigned m) {
   struct partner *p = &partner;
-  int result = ringbus_consumer_wait(p->m[0], 0);
+  int result = ringbus_consumer_wait(p->m[m], 0);
   if (result != 0)
     wrong("wait: %s", ringbus_strerror(result));
-  result = ringbus_consumer_borrow_batch(p->m[0], p->held, 64, &p->holding);
+  result = ringbus_consumer_borrow_batch(p->m[m], p->held, 64, &p->holding);
   if (result != 0)
     wrong("taking over: %s", ringbus_strerror(result));
+  p->holder = m;
   for (size_t i = 0; i < p->holding; i++)
     if (!note_delivered(&p->held[i]))
       return false;
   return true;
 }
-static bool first_still_holds(void) {
+static bool first_takes_over(void) { return takes_over(0); }
+/* m[0] leaves with what it has, and m[1] takes it over. */
+static bool second_takes_over(void) {
+  struct partner *p = &partner;
+  for (size_t i = 0; i < p->holding; i++)
+    p->delivered[identify(&p->held[i])] = 0;
+  ringbus_consumer_detach(p->m[0]);
+  p->m[0] = NULL;
+  return takes_over(1);
+}
+static bool holder_still_holds(void) {
   struct partner *p = &partner;
   if (!actor_ended() || !attach(&p->a) || !attach(&p->b) || !more_than_a_lap())
     return false;
@@ -950,7 +964,7 @@ static bool first_still_holds(void) {
     if (!check_message(&p->held[i]))
       return false;
   p->holding = 0;
-  int result = ringbus_consumer_release(p->m[0]);
+  int result = ringbus_consumer_release(p->m[p->holder]);
   if (result != 0)
     wrong("release: %s", ringbus_strerror(result));
   return lap_unhindered() && check_log() && check_deliveries() && lags();
@@ -959,309 +973,255 @@ static bool first_still_holds(void) {
 /* ---------------------------------------------------------------- scenarios */
 
 static const struct pause_scenario scenarios[] = {
-    {{"send, laps", prepare_sends, region_three_sends, rest_sends, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"claim and commit, laps", prepare_sends, region_claims, rest_sends, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"abort, laps", prepare_sends, region_abort, rest_sends, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"batch, laps", prepare_batch, region_batch, rest_sends, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"batch, all at once, laps", prepare_batch, region_batch_at_once, rest_sends, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"send, others claim the ring", prepare_sends, region_one_send, rest_sends, GATED},
-     crowd,
-     one_more,
-     claim_the_ring_shorter,
-     finish_and_check,
-     false},
-    {{"send, others batch the ring", prepare_sends, region_one_send, rest_sends, GATED},
-     crowd,
-     one_more,
-     batch_the_ring,
-     finish_and_check,
-     false},
-    {{"attach, laps", prepare_nothing, region_attach, rest_sends, GATED},
-     crowd_at_work,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"attach where the dead have claimed, laps", prepare_dead_claim, region_attach, rest_sends,
-      GATED},
-     crowd_at_work,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"leave with a claim, laps", prepare_sends, region_leave_with_claim, NULL, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"refresh, join at the oldest", prepare_full, region_one_send, rest_sends, GATED},
-     two_readers,
-     drained,
-     j_joins_at_oldest,
-     joiner_reads_all,
-     false},
-    {{"refresh, join at the newest", prepare_full, region_one_send, rest_sends, GATED},
-     two_readers,
-     drained,
-     j_joins_at_newest,
-     joiner_reads_all,
-     false},
-    {{"refresh, seek back", prepare_full, region_one_send, rest_sends, GATED},
-     two_readers_and_j,
-     j_drained,
-     j_seeks_back,
-     joiner_reads_all,
-     false},
-    {{"refresh, others raise the floor, join", prepare_full, region_one_send, rest_sends, GATED},
-     crowd,
-     drained,
-     one_sends_and_j_joins,
-     joiner_reads_all,
-     false},
-    {{"refresh, join, others publish", prepare_full, region_one_send, rest_sends, GATED},
-     crowd,
-     drained,
-     j_joins_and_laps,
-     joiner_reads_all,
-     false},
-    {{"drop the oldest, laps", prepare_full, region_one_send, rest_sends, DROPPING},
-     lossy_crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"overwrite, laps", prepare_full, region_one_send, rest_sends, OVERWRITING},
-     lossy_crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
+    {.actor = {"send, laps", prepare_sends, region_three_sends, rest_sends, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"claim and commit, laps", prepare_sends, region_claims, rest_sends, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"abort, laps", prepare_sends, region_abort, rest_sends, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"batch, laps", prepare_batch, region_batch, rest_sends, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"batch, all at once, laps", prepare_batch, region_batch_at_once, rest_sends, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"send, others claim the ring", prepare_sends, region_one_send, rest_sends, GATED},
+     .before = crowd,
+     .prepared = one_more,
+     .while_paused = claim_the_ring_shorter,
+     .afterwards = finish_and_check},
+    {.actor = {"send, others batch the ring", prepare_sends, region_one_send, rest_sends, GATED},
+     .before = crowd,
+     .prepared = one_more,
+     .while_paused = batch_the_ring,
+     .afterwards = finish_and_check},
+    {.actor = {"attach, laps", prepare_nothing, region_attach, rest_sends, GATED},
+     .before = crowd_at_work,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"attach where the dead have claimed, laps", prepare_dead_claim, region_attach,
+               rest_sends, GATED},
+     .before = crowd_at_work,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"leave with a claim, laps", prepare_sends, region_leave_with_claim, NULL, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"refresh, join at the oldest", prepare_full, region_one_send, rest_sends, GATED},
+     .before = two_readers,
+     .prepared = drained,
+     .while_paused = j_joins_at_oldest,
+     .afterwards = joiner_reads_all},
+    {.actor = {"refresh, join at the newest", prepare_full, region_one_send, rest_sends, GATED},
+     .before = two_readers,
+     .prepared = drained,
+     .while_paused = j_joins_at_newest,
+     .afterwards = joiner_reads_all},
+    {.actor = {"refresh, seek back", prepare_full, region_one_send, rest_sends, GATED},
+     .before = two_readers_and_j,
+     .prepared = j_drained,
+     .while_paused = j_seeks_back,
+     .afterwards = joiner_reads_all},
+    {.actor = {"refresh, others raise the floor, join", prepare_full, region_one_send, rest_sends,
+               GATED},
+     .before = crowd,
+     .prepared = drained,
+     .while_paused = one_sends_and_j_joins,
+     .afterwards = joiner_reads_all},
+    {.actor = {"refresh, join, others publish", prepare_full, region_one_send, rest_sends, GATED},
+     .before = crowd,
+     .prepared = drained,
+     .while_paused = j_joins_and_laps,
+     .afterwards = joiner_reads_all},
+    {.actor = {"drop the oldest, laps", prepare_full, region_one_send, rest_sends, DROPPING},
+     .before = lossy_crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"overwrite, laps", prepare_full, region_one_send, rest_sends, OVERWRITING},
+     .before = lossy_crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
 
-    {{"join at the oldest, laps", prepare_nothing, region_join_at_oldest, rest_read, GATED},
-     crowd_at_work,
-     NULL,
-     laps,
-     read_and_check,
-     false},
-    {{"join at the newest, laps", prepare_nothing, region_join_at_newest, rest_read, GATED},
-     crowd_at_work,
-     NULL,
-     laps,
-     read_and_check,
-     false},
-    {{"join, ephemeral, laps", prepare_nothing, region_join_ephemeral, rest_read, GATED},
-     crowd_at_work,
-     NULL,
-     laps,
-     read_and_check,
-     false},
-    {{"seek back, laps", prepare_read_all, region_seek_back, rest_read, GATED},
-     crowd_at_work,
-     NULL,
-     laps,
-     read_and_check,
-     false},
-    {{"borrow over gaps, laps", region_join_at_oldest, region_borrow, rest_look_and_read, GATED},
-     crowd_with_gaps,
-     NULL,
-     laps,
-     read_and_check,
-     false},
-    {{"release over gaps, laps", prepare_borrowed, region_release, rest_read, GATED},
-     crowd_with_gaps,
-     NULL,
-     laps,
-     read_and_check,
-     false},
-    {{"recv in an overwriting ring, laps", prepare_lapped, region_recv_lapped, rest_read,
-      OVERWRITING},
-     lossy_crowd,
-     more_than_a_lap,
-     laps,
-     read_and_check,
-     false},
-    {{"observe an overwriting ring, laps", prepare_observer, region_observe, NULL, OVERWRITING},
-     lossy_crowd,
-     more_than_a_lap,
-     laps,
-     finish_and_check,
-     false},
-    {{"wait where the dead have claimed, another in its place", prepare_read_all, region_wait,
-      rest_read, GATED},
-     rival_claims,
-     rival_is_dead,
-     somebody_in_its_place,
-     read_and_check,
-     false},
-    {{"wait for a claim that is committed", prepare_read_all, region_wait, rest_read, GATED},
-     rival_claims,
-     NULL,
-     rival_commits_and_dies,
-     read_and_check,
-     false},
-    {{"wait for room behind a claim that is committed", prepare_wait_for_room, region_wait_for_room,
-      rest_sends, GATED},
-     rival_claims,
-     fill_up_only,
-     rival_commits_and_dies,
-     finish_and_check,
-     false},
-    {{"wait for room behind the dead, another in its place", prepare_wait_for_room,
-      region_wait_for_room, rest_sends, GATED},
-     rival_claims,
-     fill_up,
-     somebody_in_its_place,
-     finish_and_check,
-     false},
-    {{"repair, a claim is committed", prepare_nothing, region_repair, NULL, GATED},
-     rival_claims,
-     NULL,
-     rival_commits_and_dies,
-     finish_and_check,
-     false},
+    {.actor = {"join at the oldest, laps", prepare_nothing, region_join_at_oldest, rest_read,
+               GATED},
+     .before = crowd_at_work,
+     .while_paused = laps,
+     .afterwards = read_and_check},
+    {.actor = {"join at the newest, laps", prepare_nothing, region_join_at_newest, rest_read,
+               GATED},
+     .before = crowd_at_work,
+     .while_paused = laps,
+     .afterwards = read_and_check},
+    {.actor = {"join, ephemeral, laps", prepare_nothing, region_join_ephemeral, rest_read, GATED},
+     .before = crowd_at_work,
+     .while_paused = laps,
+     .afterwards = read_and_check},
+    {.actor = {"seek back, laps", prepare_read_all, region_seek_back, rest_read, GATED},
+     .before = crowd_at_work,
+     .while_paused = laps,
+     .afterwards = read_and_check},
+    {.actor = {"borrow over gaps, laps", region_join_at_oldest, region_borrow, rest_look_and_read,
+               GATED},
+     .before = crowd_with_gaps,
+     .while_paused = laps,
+     .afterwards = read_and_check},
+    {.actor = {"release over gaps, laps", prepare_borrowed, region_release, rest_read, GATED},
+     .before = crowd_with_gaps,
+     .while_paused = laps,
+     .afterwards = read_and_check},
+    {.actor = {"recv in an overwriting ring, laps", prepare_lapped, region_recv_lapped, rest_read,
+               OVERWRITING},
+     .before = lossy_crowd,
+     .prepared = more_than_a_lap,
+     .while_paused = laps,
+     .afterwards = read_and_check},
+    {.actor = {"observe an overwriting ring, laps", prepare_observer, region_observe, NULL,
+               OVERWRITING},
+     .before = lossy_crowd,
+     .prepared = more_than_a_lap,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"wait where the dead have claimed, another in its place", prepare_read_all,
+               region_wait, rest_read, GATED},
+     .before = rival_claims,
+     .prepared = rival_is_dead,
+     .while_paused = somebody_in_its_place,
+     .afterwards = read_and_check},
+    {.actor = {"wait for a claim that is committed", prepare_read_all, region_wait, rest_read,
+               GATED},
+     .before = rival_claims,
+     .while_paused = rival_commits_and_dies,
+     .afterwards = read_and_check},
+    {.actor = {"wait for room behind a claim that is committed", prepare_wait_for_room,
+               region_wait_for_room, rest_sends, GATED},
+     .before = rival_claims,
+     .prepared = fill_up_only,
+     .while_paused = rival_commits_and_dies,
+     .afterwards = finish_and_check},
+    {.actor = {"wait for room behind the dead, another in its place", prepare_wait_for_room,
+               region_wait_for_room, rest_sends, GATED},
+     .before = rival_claims,
+     .prepared = fill_up,
+     .while_paused = somebody_in_its_place,
+     .afterwards = finish_and_check},
+    {.actor = {"repair, a claim is committed", prepare_nothing, region_repair, NULL, GATED},
+     .before = rival_claims,
+     .while_paused = rival_commits_and_dies,
+     .afterwards = finish_and_check},
 
-    {{"share, take, laps", prepare_member, region_take, rest_member, GATED},
-     crowd_of_members,
-     leave_some,
-     laps,
-     finish_and_check,
-     false},
-    {{"share, take twice, laps", prepare_member, region_take_twice, rest_member, GATED},
-     crowd_and_member,
-     leave_some,
-     laps,
-     finish_and_check,
-     false},
-    {{"share, recv, laps", prepare_member, region_recv_shared, rest_member, GATED},
-     crowd_of_members,
-     leave_some,
-     laps,
-     finish_and_check,
-     false},
-    {{"share, release, laps", prepare_holding, region_release_held, rest_member, GATED},
-     something_for_members,
-     NULL,
-     laps,
-     finish_and_check,
-     false},
-    {{"share, leave holding, laps", prepare_holding, region_leave_holding, NULL, GATED},
-     something_for_members,
-     NULL,
-     laps,
-     left_and_check,
-     false},
-    {{"share, take over, others do", prepare_dead_member, region_take_over, rest_member, GATED},
-     something_for_members,
-     NULL,
-     others_wait,
-     check_over,
-     false},
-    {{"share, inherit, others take over", prepare_inherit, region_inherit, rest_member, GATED},
-     something_for_members,
-     NULL,
-     others_wait,
-     check_over,
-     false},
-    {{"share, inherit what is coming, others take over", prepare_inherit_coming, region_inherit,
-      rest_member, GATED},
-     something_for_members,
-     NULL,
-     others_wait,
-     check_over,
-     false},
-    {{"share, send, a run moves", prepare_full_behind_the_dead, region_one_send, rest_sends, GATED},
-     hold_none,
-     all_but_the_dead,
-     first_takes_over,
-     first_still_holds,
-     false},
+    {.actor = {"share, take, laps", prepare_member, region_take, rest_member, GATED},
+     .before = crowd_of_members,
+     .prepared = leave_some,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"share, take twice, laps", prepare_member, region_take_twice, rest_member, GATED},
+     .before = crowd_and_member,
+     .prepared = leave_some,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"share, recv, laps", prepare_member, region_recv_shared, rest_member, GATED},
+     .before = crowd_of_members,
+     .prepared = leave_some,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"share, release, laps", prepare_holding, region_release_held, rest_member, GATED},
+     .before = something_for_members,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"share, leave holding, laps", prepare_holding, region_leave_holding, NULL, GATED},
+     .before = something_for_members,
+     .while_paused = laps,
+     .afterwards = left_and_check},
+    {.actor = {"share, take over, others do", prepare_dead_member, region_take_over, rest_member,
+               GATED},
+     .before = something_for_members,
+     .while_paused = others_wait,
+     .afterwards = check_over},
+    {.actor = {"share, inherit, others take over", prepare_inherit, region_inherit, rest_member,
+               GATED},
+     .before = something_for_members,
+     .while_paused = others_wait,
+     .afterwards = check_over},
+    {.actor = {"share, inherit what is coming, others take over", prepare_inherit_coming,
+               region_inherit, rest_member, GATED},
+     .before = something_for_members,
+     .while_paused = others_wait,
+     .afterwards = check_over},
+    {.actor = {"share, send, a run moves", prepare_full_behind_the_dead, region_one_send,
+               rest_sends, GATED},
+     .before = two_members,
+     .prepared = all_but_the_dead,
+     .while_paused = first_takes_over,
+     .afterwards = holder_still_holds},
+    {.actor = {"share, send, a run moves twice", prepare_full_behind_the_dead, region_one_send,
+               rest_sends, GATED},
+     .before = two_members,
+     .prepared = all_but_the_dead,
+     .while_paused = first_takes_over,
+     .afterwards = holder_still_holds,
+     .again = second_takes_over},
 
-    {{"send, laps, killed", prepare_sends, region_three_sends, NULL, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     true},
-    {{"claim and commit, killed", prepare_sends, region_claims, NULL, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     true},
-    {{"batch, killed", prepare_batch, region_batch, NULL, GATED},
-     crowd,
-     NULL,
-     laps,
-     finish_and_check,
-     true},
-    {{"refresh, join at the oldest, killed", prepare_full, region_one_send, NULL, GATED},
-     two_readers,
-     drained,
-     j_joins_at_oldest,
-     joiner_reads_all,
-     true},
-    {{"wait where the dead have claimed, killed", prepare_read_all, region_wait, NULL, GATED},
-     rival_claims,
-     NULL,
-     rival_commits_and_dies,
-     joiner_reads_all,
-     true},
-    {{"share, take, killed", prepare_member, region_take, NULL, GATED},
-     crowd_of_members,
-     leave_some,
-     laps,
-     finish_and_check,
-     true},
-    {{"share, recv, killed", prepare_member, region_recv_shared, NULL, GATED},
-     crowd_of_members,
-     leave_some,
-     laps,
-     finish_and_check,
-     true},
-    {{"share, release, killed", prepare_holding, region_release_held, NULL, GATED},
-     something_for_members,
-     NULL,
-     laps,
-     check_over,
-     true},
-    {{"share, take over, killed", prepare_dead_member, region_take_over, NULL, GATED},
-     something_for_members,
-     NULL,
-     NULL,
-     check_over,
-     true},
-    {{"share, inherit, killed", prepare_inherit, region_inherit, NULL, GATED},
-     something_for_members,
-     NULL,
-     NULL,
-     check_over,
-     true},
+    {.actor = {"send, laps, killed", prepare_sends, region_three_sends, NULL, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check,
+     .killed = true},
+    {.actor = {"claim and commit, killed", prepare_sends, region_claims, NULL, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check,
+     .killed = true},
+    {.actor = {"batch, killed", prepare_batch, region_batch, NULL, GATED},
+     .before = crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check,
+     .killed = true},
+    {.actor = {"refresh, join at the oldest, killed", prepare_full, region_one_send, NULL, GATED},
+     .before = two_readers,
+     .prepared = drained,
+     .while_paused = j_joins_at_oldest,
+     .afterwards = joiner_reads_all,
+     .killed = true},
+    {.actor = {"wait where the dead have claimed, killed", prepare_read_all, region_wait, NULL,
+               GATED},
+     .before = rival_claims,
+     .while_paused = rival_commits_and_dies,
+     .afterwards = joiner_reads_all,
+     .killed = true},
+    {.actor = {"share, take, killed", prepare_member, region_take, NULL, GATED},
+     .before = crowd_of_members,
+     .prepared = leave_some,
+     .while_paused = laps,
+     .afterwards = finish_and_check,
+     .killed = true},
+    {.actor = {"share, recv, killed", prepare_member, region_recv_shared, NULL, GATED},
+     .before = crowd_of_members,
+     .prepared = leave_some,
+     .while_paused = laps,
+     .afterwards = finish_and_check,
+     .killed = true},
+    {.actor = {"share, release, killed", prepare_holding, region_release_held, NULL, GATED},
+     .before = something_for_members,
+     .while_paused = laps,
+     .afterwards = check_over,
+     .killed = true},
+    {.actor = {"share, take over, killed", prepare_dead_member, region_take_over, NULL, GATED},
+     .before = something_for_members,
+     .afterwards = check_over,
+     .killed = true},
+    {.actor = {"share, inherit, killed", prepare_inherit, region_inherit, NULL, GATED},
+     .before = something_for_members,
+     .afterwards = check_over,
+     .killed = true},
 };
 
 /* ---------------------------------------------------------------- pausing */
@@ -1298,28 +1258,44 @@ static void part(void) {
 }
 
 /* So many changes of the file further on. */
-static void go_on_for(unsigned changes) {
+static void go_on_for(uint64_t changes) {
   harness_file_changed();
   while (changes > 0 && harness.actor && !harness.control->region_ended && actor_step())
     changes -= harness_file_changed();
 }
 
-static void pause_at(const struct pause_scenario *scenario, uint64_t instruction,
-                     unsigned changes) {
-  if (set_out(scenario) && trace_go_to(instruction)) {
-    harness.states++;
-    if (!scenario->while_paused || scenario->while_paused()) {
-      if (!scenario->killed)
-        actor_continue();
-      else
-        go_on_for(changes);
-      if (scenario->killed && harness.actor)
-        actor_kill();
-      partner.killed = scenario->killed;
-      scenario->afterwards();
-    }
+/* So many instructions behind the next change of the floor. False if it does not come there. */
+static bool go_on_behind_the_floor(uint64_t instructions) {
+  const volatile uint64_t *floor = &live_header()->floor.position;
+  for (uint64_t before = *floor; *floor == before;)
+    if (!actor_step() || harness.control->region_ended)
+      return false;
+  while (instructions-- > 0)
+    if (!actor_step() || harness.control->region_ended)
+      return false;
+  return true;
+}
+
+/* further: changes until it is killed, or instructions until the second pause; false if there is none. */
+static bool pause_at(const struct pause_scenario *scenario, uint64_t instruction,
+                     uint64_t further) {
+  bool there = set_out(scenario) && trace_go_to(instruction);
+  bool fine = there && (!scenario->while_paused || scenario->while_paused());
+  harness.states += there;
+  if (fine && scenario->again)
+    fine = there = go_on_behind_the_floor(further) && scenario->again();
+  if (fine) {
+    if (!scenario->killed)
+      actor_continue();
+    else
+      go_on_for(further);
+    if (scenario->killed && harness.actor)
+      actor_kill();
+    partner.killed = scenario->killed;
+    scenario->afterwards();
   }
   part();
+  return there;
 }
 
 /* At every instruction; or at a sample of about so many, and before each that changes the file. Who is
@@ -1332,15 +1308,20 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
       trace_note();
     while (actor_step() && !harness.control->region_ended);
   part();
-  for (uint64_t k = 0; k < trace_length(); k++)
-    if (trace_is_wanted(k, sample))
-      for (unsigned changes = 0; changes < 3; changes++)
-        if (harness.full ? changes == 0 || scenario->killed
-                         : changes == (scenario->killed ? harness.states % 3 : 0)) {
-          pause_at(scenario, k, changes);
-          if (!harness.full)
-            break;
-        }
+  for (uint64_t k = 0; k < trace_length(); k++) {
+    if (!trace_is_wanted(k, sample))
+      continue;
+    if (scenario->again)
+      for (uint64_t further = 0; pause_at(scenario, k, further);)
+        further += harness.full ? 1 : 5;
+    else if (!scenario->killed)
+      pause_at(scenario, k, 0);
+    else if (!harness.full)
+      pause_at(scenario, k, harness.states % 3);
+    else
+      for (uint64_t further = 0; further < 3; further++)
+        pause_at(scenario, k, further);
+  }
 }
 
 int main(int argc, char **argv) {
