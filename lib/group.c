@@ -123,6 +123,8 @@ static int group_create(struct handle *handle, const struct ringbus_consumer_opt
                                       .created_ns = realtime_ns()};
   memcpy(description.name, name, strlen(name));
   share_forget_runs(ring, *index); /* of a group that once stood here */
+  /* What was to be inherited was another group's, which has been removed since. */
+  shared_store(&ring_slot(ring, handle->slot)->taken[0], 0);
   shared_write(group, &description, offsetof(struct ringbus_group, cursor));
   shared_store(&group->max_lag, options->max_lag);
   shared_store(&group->member, handle_member(handle));

@@ -356,23 +356,18 @@ int ringbus_many_send_batch(ringbus_producer *producer, const struct iovec *mess
 
 /* ---------------------------------------------------------------- attach, leave */
 
-/* The floor may be ahead of the tail, which lags: a record of nearly the capacity needs it all. */
-static bool are_near(const ringbus_ring *ring, uint64_t tail, uint64_t floor) {
-  uint64_t capacity = ring->geometry.capacity;
-  return tail - floor <= capacity || floor - tail <= capacity;
-}
-
 int many_attach(ringbus_producer *producer) {
   ringbus_ring *ring = producer->handle.ring;
-  uint64_t *shared_tail = &ring->header->tail.position;
-  uint64_t tail = 0, floor = 0;
-  /* Others go on meanwhile: if this process was stopped between the two loads they are laps apart. */
-  for (int tries = 0; tries < 1000 && (tries == 0 || !are_near(ring, tail, floor)); tries++) {
-    tail = shared_load(shared_tail);
-    floor = shared_load(&ring->header->floor.position);
-  }
+  struct ringbus_header *header = ring->header;
+  uint64_t tail, floor, capacity = ring->geometry.capacity;
+  int tries = 0;
+  do { /* of one moment: others may go on for laps between the two loads */
+    tail = shared_load(&header->tail.position);
+    floor = shared_load(&header->floor.position);
+  } while (shared_load(&header->tail.position) != tail && ++tries < 1000);
+  /* The floor may be ahead of the tail, which lags: a record of nearly the capacity needs it all. */
   if (!position_is_sound(&ring->view, tail) || !position_is_sound(&ring->view, floor) ||
-      !are_near(ring, tail, floor))
+      (tries < 1000 && tail - floor > capacity && floor - tail > capacity))
     return fail(-EBADMSG, "the ring's tail or floor is damaged");
   producer->hot.tail = tail;
   producer->hot.limit =

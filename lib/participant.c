@@ -305,11 +305,11 @@ int slot_take(struct handle *handle, uint32_t role, const char *name, const char
   int result = locks_open(handle);
   if (result != 0)
     return result;
-  /* First the slots that nobody has left a run in, then those. */
+  /* First the slots that nobody has left a run in, then all: those runs may be gone by then. */
   for (uint32_t i = 0; i < 2 * (last - first + 1); i++) {
     uint32_t slot = first + i % (last - first + 1);
     bool left_a_run = shared_load(&ring_slot(ring, slot)->taken[0]) & RINGBUS_TAKEN_MASK;
-    if (left_a_run != (i > last - first))
+    if (left_a_run && i <= last - first)
       continue;
     result = lock_byte(handle->lock_fd, slot_lock_offset(ring, slot));
     if (result == -EAGAIN || result == -EACCES)

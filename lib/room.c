@@ -5,11 +5,12 @@
  * found here and the floor together are the producer's limit. */
 #include "internal.h"
 
-/* A cursor within a lap of the tail. One producer knows the true tail, which no cursor is ahead of; one
- * among many may have an old one, older by any number of laps if it was stopped since. */
+/* A cursor within a lap behind the tail. One producer knows the true tail, which no cursor is ahead of.
+ * One among many has been anywhere before it, if it was stopped long enough: to that one every cursor
+ * ahead is possible, and in nobody's way. */
 static bool cursor_is_possible(const ringbus_ring *ring, uint64_t tail, uint64_t cursor) {
   return tail - cursor <= ring->geometry.capacity ||
-         (ring_has_many_producers(ring) && distance(tail, cursor) >= 0);
+         (ring_has_many_producers(ring) && distance(tail, cursor) > 0);
 }
 
 /* Whether a group gates, and where (JOIN, RELEASE). A cursor that cannot be had whole is taken for the

@@ -176,11 +176,14 @@ static void judge_note(ringbus_ring *ring, uint32_t group, uint32_t slot, struct
   }
 }
 
-/* Whether a dead member's note is there to be judged, or, as a run, to be taken over. */
+/* Whether a dead member's note is there to be judged, or, as a run, to be taken over. COMING is always one
+ * to whoever holds the table lock, even if the slot has a new holder: its author held that lock, and would
+ * not have let it go before the run had come. */
 static bool has_note_of_the_dead(const ringbus_ring *ring, uint32_t group, uint32_t slot,
                                  struct pair *taken) {
   return is_member(ring, slot, group) && pair_load(ring_slot(ring, slot)->taken, taken) &&
-         taken_state(taken->first) != RINGBUS_TAKEN_NOTHING && !slot_is_held(ring, slot);
+         taken_state(taken->first) != RINGBUS_TAKEN_NOTHING &&
+         (taken_state(taken->first) == RINGBUS_TAKEN_COMING || !slot_is_held(ring, slot));
 }
 
 static bool is_run(const ringbus_ring *ring, uint32_t slot, struct pair taken) {
@@ -273,7 +276,8 @@ static bool take_over(ringbus_consumer *consumer) {
   return done;
 }
 
-/* The last holder of this slot is gone, and this handle has its lock: nobody else judges its note. */
+/* The last holder of this slot is gone, and this handle has its lock: nobody else judges its note, unless
+ * it was COMING, and that was judged when this member joined, under the table lock. */
 void share_attach(ringbus_consumer *consumer, bool at_most_once) {
   ringbus_ring *ring = consumer->handle.ring;
   struct ringbus_slot *own = own_slot(consumer);

@@ -245,7 +245,7 @@ void take_some(ringbus_consumer *member, size_t messages, enum shared as) {
   expect(result == 0 && crew.count == messages, result);
   for (size_t i = 0; i < messages; i++) {
     uint64_t index = identify(&crew.messages[i]);
-    expect(index < book->made, index);
+    expect(index < ENTRIES, index);
     book->entries[index].shared = (uint8_t)as;
   }
 }

@@ -83,6 +83,16 @@ struct book {
   uint32_t closing;
   uint32_t closed;
   struct group_line groups[CROWD_GROUPS];
+  /* pause_many.c: */
+  uint32_t
+      taking; /* a member's call is under way that may take so many, of which it is not known which */
+  uint32_t receiving;           /* and releases them, too */
+  volatile uint32_t told, done; /* to another process, and by it */
+  uint64_t reads;               /* what the actor has read, if it reads: the message ... */
+  struct {
+    uint16_t index;
+    uint16_t count; /* ... and how many were published before it */
+  } read[ENTRIES];
 };
 extern struct book *book; /* harness.beside */
 

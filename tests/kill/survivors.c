@@ -554,6 +554,8 @@ static bool check_figures(void) {
   if (info.tail_count != count_of(w->book.made))
     wrong("at the end %llu messages are told, there were %llu", (unsigned long long)info.tail_count,
           (unsigned long long)count_of(w->book.made));
+  if (info.broken_cursors)
+    wrong("%llu cursors were taken for damaged", (unsigned long long)info.broken_cursors);
   for (uint32_t i = 0; i < CROWD_GROUPS; i++)
     if (ringbus_ring_group(w->ring, i, &group) == 0 && (group.lag_messages || group.lag_bytes))
       wrong("group %s has read everything, yet lags by %llu messages, %llu bytes", group.name,
