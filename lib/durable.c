@@ -82,6 +82,7 @@ int ringbus_ring_flush(ringbus_ring *ring) {
     goto leave;
   struct counted floor, tail;
   struct ringbus_flushed flushed;
+  claims_recover(ring); /* what is hashed must not change any more */
   if (!counted_load(&ring->header->floor.position, &floor) || !find_tail(ring, &tail) ||
       tail.position - floor.position > ring->geometry.capacity) {
     result = fail(-EAGAIN, "the ring is being written too fast to be flushed");

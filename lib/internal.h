@@ -220,9 +220,14 @@ static inline bool ring_holds(const ringbus_ring *ring, bool groups) {
 
 /* ---------------------------------------------------------------- claim.c */
 
+/* claim_of_the_dead: the word of the record at this position if it is claimed by a participant that is
+ * dead, else 0. *owner: the claim's, if there is a claim. */
+uint64_t claim_of_the_dead(const ringbus_ring *ring, uint64_t position, uint32_t *owner);
 /* claim_recover: the record at this position is claimed by a participant that is dead: give it up
  * (PAD). True if there is no such claim any more. */
 bool claim_recover(ringbus_ring *ring, uint64_t position);
+/* claims_recover: all that the dead have open. */
+void claims_recover(ringbus_ring *ring);
 /* ask_whether_dead: hot calls make no system call, but whoever only polls and is blocked by a dead
  * participant's claim or note must not poll for ever: every so often they ask. */
 static inline bool ask_whether_dead(unsigned *blocked, bool thorough) {
@@ -303,8 +308,11 @@ int lapped_catch_up(const struct lapped_reader *reader);
 void walk_records(const struct ringbus_view *view, struct counted *at, uint64_t limit);
 /* claim_is_open: the record at this position is claimed and not committed. */
 bool claim_is_open(const struct ringbus_view *view, uint64_t position);
-/* find_tail: the end of what has been published without a gap. False if it could not be had. */
+/* find_tail: the end of what has been published without a gap but for claims of the dead, which nobody
+ * will ever commit. Asks the kernel about those. False if it could not be had. */
 bool find_tail(const ringbus_ring *ring, struct counted *tail);
+/* find_gap: the same, but claims of the dead are gaps, too: what readers cannot get past as it is. */
+bool find_gap(const ringbus_ring *ring, struct counted *gap);
 /* find_start: the position and count that a start option means, read without gating. */
 int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t position,
                struct counted *found);

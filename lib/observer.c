@@ -53,17 +53,11 @@ int ringbus_observer_attach(ringbus_ring *ring, const struct ringbus_observer_op
 /* An observer cannot give up the claim of a dead producer, but it can pass over it: nobody will ever
  * commit it. */
 static bool pass_over_dead_claim(ringbus_observer *observer) {
-  const ringbus_ring *ring = observer->handle.ring;
-  uint64_t position = observer->at.position;
-  uint64_t word = racy_word(&observer->view, position); /* before the kernel is asked */
-  uint32_t owner = (uint32_t)(word & RINGBUS_WORD_OWNER_MASK);
-  if (observer->view.in_band ||
-      !ringbus_word_is(&observer->view, word, position, RINGBUS_WORD_CLAIMED) ||
-      (owner != 0 && owner < ring->geometry.slot_count && slot_is_held(ring, owner)) ||
-      racy_word(&observer->view, position) != word)
-    return false;
-  observer->at.position += ringbus_word_bytes(&observer->view, word);
-  return true;
+  uint32_t owner;
+  uint64_t word = claim_of_the_dead(observer->handle.ring, observer->at.position, &owner);
+  if (word)
+    observer->at.position += ringbus_word_bytes(&observer->view, word);
+  return word != 0;
 }
 
 int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,

@@ -395,6 +395,10 @@ unsigned count_alive(const ringbus_ring *ring, uint32_t role) {
   for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
     uint64_t state = shared_load(&ring_slot(ring, slot)->state);
     uint32_t has = (uint32_t)(state & 0xff);
+    /* A consumer that attaches is none before it has its group. */
+    if (role == RINGBUS_ROLE_CONSUMER && has == role &&
+        shared_load32(&ring_slot(ring, slot)->group) >= ring->geometry.group_count)
+      continue;
     if (has != RINGBUS_ROLE_NONE && (role == RINGBUS_ROLE_NONE || has == role) &&
         participant_alive(ring, (state >> 16) << 16 | slot))
       alive++;
@@ -445,6 +449,7 @@ int ringbus_ring_participant(const ringbus_ring *ring, uint32_t slot,
   struct ringbus_slot copy = slot_copy(ring, slot);
   memset(participant, 0, sizeof *participant);
   participant->slot = slot;
+  participant->generation = state >> 16;
   participant->role = role == RINGBUS_ROLE_PRODUCER ? RINGBUS_PRODUCER : RINGBUS_CONSUMER;
   participant->alive = participant_alive(ring, (state >> 16) << 16 | slot);
   participant->pid = copy.pid;

@@ -122,6 +122,19 @@ void walk_records(const struct ringbus_view *view, struct counted *at, uint64_t 
   }
 }
 
+/* The same, and over claims of the dead. */
+static void walk_over_the_dead(const ringbus_ring *ring, struct counted *at, uint64_t limit) {
+  for (uint64_t from = at->position; at->position - from < ring->geometry.capacity;) {
+    uint32_t owner;
+    walk_records(&ring->view, at, limit);
+    uint64_t dead =
+        distance(at->position, limit) > 0 ? claim_of_the_dead(ring, at->position, &owner) : 0;
+    if (!dead)
+      return;
+    at->position += ringbus_word_bytes(&ring->view, dead);
+  }
+}
+
 /* With many producers nobody keeps the count of the tail: it is counted from the furthest place whose
  * count is known, the floor or the cursor of a reader. */
 static void find_counted(const ringbus_ring *ring, struct counted floor, struct counted *furthest) {
@@ -144,7 +157,7 @@ static void find_counted(const ringbus_ring *ring, struct counted floor, struct 
   }
 }
 
-bool find_tail(const ringbus_ring *ring, struct counted *tail) {
+static bool find_end(const ringbus_ring *ring, bool over_the_dead, struct counted *tail) {
   uint64_t *floor_field = &ring->header->floor.position;
   if (!ring_has_many_producers(ring))
     return counted_load(&ring->header->tail.position, tail);
@@ -154,12 +167,22 @@ bool find_tail(const ringbus_ring *ring, struct counted *tail) {
       continue;
     find_counted(ring, floor, tail);
     uint64_t from = tail->position;
-    walk_records(&ring->view, tail, floor.position + ring->geometry.capacity);
+    uint64_t limit = floor.position + ring->geometry.capacity;
+    if (over_the_dead)
+      walk_over_the_dead(ring, tail, limit);
+    else
+      walk_records(&ring->view, tail, limit);
     if (!ringbus_floor_has_passed(shared_word(floor_field), from))
       return true; /* else the walk may have followed words of a later lap */
   }
   return false;
 }
+
+bool find_tail(const ringbus_ring *ring, struct counted *tail) {
+  return find_end(ring, true, tail);
+}
+
+bool find_gap(const ringbus_ring *ring, struct counted *gap) { return find_end(ring, false, gap); }
 
 int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t position,
                struct counted *found) {
@@ -179,7 +202,7 @@ int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t posi
     if (distance(floor.position, position) < 0 ||
         (uint64_t)distance(floor.position, position) > ring->geometry.capacity)
       break;
-    walk_records(&ring->view, found, position);
+    walk_over_the_dead(ring, found, position);
     if (ringbus_floor_has_passed(shared_word(floor_field), floor.position))
       continue; /* the walk may have followed overwritten words */
     if (found->position == position)

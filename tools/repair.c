@@ -110,10 +110,10 @@ static void print_blocker(const char *what, const struct ringbus_blame *blame) {
 }
 
 /* evict: who it is has been said. */
-static int evict(const char *name, ringbus_ring *ring, uint32_t slot, int64_t timeout_ns,
-                 bool *any) {
+static int evict(const char *name, ringbus_ring *ring, const struct ringbus_participant *whom,
+                 int64_t timeout_ns, bool *any) {
   fflush(stdout); /* whatever happens now */
-  int error = ringbus_ring_evict(ring, slot, timeout_ns);
+  int error = ringbus_ring_evict(ring, whom, timeout_ns);
   if (error != 0) {
     const char *detail = ringbus_error_detail();
     return failed_because(name, error, "%s: 'ringbus rm --force' retires the ring without it",
@@ -137,7 +137,7 @@ static int evict_slot(const char *name, ringbus_ring *ring, uint32_t slot, int64
     return failed_call(name, error);
   printf("%s %s\n",
          participant.alive ? "ending" : "nothing to end:", describe_participant(&participant, who));
-  return participant.alive ? evict(name, ring, slot, timeout_ns, any) : COMMAND_OK;
+  return participant.alive ? evict(name, ring, &participant, timeout_ns, any) : COMMAND_OK;
 }
 
 static int repair_ring(const char *name, ringbus_ring *ring, bool evicts, uint32_t slot,
@@ -152,7 +152,7 @@ static int repair_ring(const char *name, ringbus_ring *ring, bool evicts, uint32
   bool blocked = find_blocker(ring, &blame);
   if (blocked && evicts) {
     print_blocker("ending", &blame);
-    return evict(name, ring, blame.slot, timeout_ns, &any);
+    return evict(name, ring, &blame.participant, timeout_ns, &any);
   }
   if (blocked)
     print_blocker("readers wait for", &blame);

@@ -217,6 +217,7 @@ enum ringbus_role { RINGBUS_PRODUCER = 1, RINGBUS_CONSUMER = 2 };
 
 struct ringbus_participant {
   uint32_t slot;
+  uint64_t generation; /* which of the slot's holders, one after the other */
   enum ringbus_role role;
   bool alive;           /* the kernel's answer, not a guess */
   uint32_t pid;         /* in its own PID namespace; for people only */
@@ -279,12 +280,14 @@ RINGBUS_API int ringbus_ring_group(const ringbus_ring *ring, uint32_t index,
 RINGBUS_API int ringbus_ring_blame(const ringbus_ring *ring, enum ringbus_role waiting,
                                    struct ringbus_blame *blame);
 
-/* ringbus_ring_evict: end the process that holds a slot (SIGKILL through a pidfd, after making sure that
- * it has this ring open) and wait until the kernel has dropped its lock. A process that cannot be
- * ended keeps its place: then nothing helps but ringbus_ring_remove by force, which retires the ring.
- * Returns 0 (also if it was dead already), -ENOENT (no such participant), -ETIMEDOUT, -ESRCH (it is in
- * another PID namespace, or the file does not tell the truth), -EPERM, -EINVAL (oneself), -ECHILD. */
-RINGBUS_API int ringbus_ring_evict(ringbus_ring *ring, uint32_t slot, int64_t timeout_ns);
+/* ringbus_ring_evict: end the process of a participant, as ringbus_ring_participant or ringbus_ring_blame
+ * told of it (SIGKILL through a pidfd, after making sure that it has this ring open), and wait until the
+ * kernel has dropped its lock. Who holds the slot by now is left alone. A process that cannot be ended
+ * keeps its place: then nothing helps but ringbus_ring_remove by force, which retires the ring.
+ * Returns 0 (also if it was dead already, or has left), -ETIMEDOUT, -ESRCH (it is in another PID
+ * namespace, or the file does not tell the truth), -EPERM, -EINVAL (oneself, no such slot), -ECHILD. */
+RINGBUS_API int ringbus_ring_evict(ringbus_ring *ring, const struct ringbus_participant *whom,
+                                   int64_t timeout_ns);
 
 /* ringbus_ring_repair: do now what waiting participants do by and by: give up the claims of dead
  * producers, forget dead consumers of groups that do not outlive them, wake who sleeps for room.

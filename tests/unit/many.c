@@ -1211,7 +1211,8 @@ Test(many, inherited_handles_answer_in_the_child_and_its_end_harms_nobody) {
     REQUIRE_RESULT(ringbus_producer_finish(producers[1]), -ECHILD);
     REQUIRE_RESULT(ringbus_ring_blame(ring, RINGBUS_CONSUMER, &blame), -ECHILD);
     REQUIRE_RESULT(ringbus_ring_repair(ring, NULL), -ECHILD);
-    REQUIRE_RESULT(ringbus_ring_evict(ring, 1, 0), -ECHILD);
+    struct ringbus_participant whom = {.slot = 1, .generation = 1};
+    REQUIRE_RESULT(ringbus_ring_evict(ring, &whom, 0), -ECHILD);
     for (int i = 0; i < PRODUCERS; i++)
       REQUIRE_RESULT(ringbus_producer_detach(producers[i]), -ECHILD);
     _exit(0);

@@ -55,6 +55,13 @@ static uint64_t recovered(void) {
   return info.recovered;
 }
 
+/* Whoever holds the slot now. */
+static int evict_slot(ringbus_ring *ring, uint32_t slot, int64_t timeout_ns) {
+  struct ringbus_participant whom;
+  int result = ringbus_ring_participant(ring, slot, &whom);
+  return result ? result : ringbus_ring_evict(ring, &whom, timeout_ns);
+}
+
 /* ---------------------------------------------------------------- processes that die */
 
 static void claim(ringbus_producer *with, size_t length) {
@@ -509,12 +516,12 @@ Test(recovery, a_stopped_process_with_a_claim_open_can_be_evicted, .timeout = 60
   send(1);
   kill(child.pid, SIGSTOP);
   cr_result(ringbus_consumer_wait(consumer, 0), -ETIMEDOUT);
-  cr_result(ringbus_ring_evict(ring, slot, RINGBUS_FOREVER), 0);
+  cr_result(evict_slot(ring, slot, RINGBUS_FOREVER), 0);
   cr_result(ringbus_consumer_wait(consumer, RINGBUS_FOREVER), 0);
   expect(1);
-  cr_result(ringbus_ring_evict(ring, slot, 0), 0); /* it was dead already */
+  cr_result(evict_slot(ring, slot, 0), 0); /* it was dead already */
   cr_assert_eq(test_child_status(&child), -SIGKILL);
-  cr_result(ringbus_ring_evict(ring, slot, 0), 0);
+  cr_result(evict_slot(ring, slot, 0), 0);
 }
 
 static int consume_and_wait(struct test_child *self, void *context) {
@@ -533,7 +540,7 @@ Test(recovery, a_consumer_can_be_evicted_and_its_group_stays, .timeout = 60) {
   cr_result(ringbus_consumer_attach(ring, &(struct ringbus_consumer_options){.group = "theirs"},
                                     &(ringbus_consumer *){NULL}),
             -EBUSY);
-  cr_result(ringbus_ring_evict(ring, slot_of(child.pid), RINGBUS_FOREVER), 0);
+  cr_result(evict_slot(ring, slot_of(child.pid), RINGBUS_FOREVER), 0);
   ringbus_consumer *next = test_consumer(ring, "theirs");
   cr_result(ringbus_consumer_recv(next, (char[8]){0}, 8, NULL), 0);
   cr_assert_eq(test_child_status(&child), -SIGKILL);
@@ -542,15 +549,15 @@ Test(recovery, a_consumer_can_be_evicted_and_its_group_stays, .timeout = 60) {
 Test(recovery, eviction_is_refused_for_oneself_and_for_slots_that_nobody_has) {
   start_at(0);
   ringbus_producer *leaves = test_producer(ring);
-  cr_result(ringbus_ring_evict(ring, slot_of(getpid()), 0), -EINVAL);
-  cr_result(ringbus_ring_evict(test_open("ring"), 2, 0), -EINVAL);
-  cr_result(ringbus_ring_evict(test_open_read_only("ring"), 2, 0), -EPERM);
-  cr_result(ringbus_ring_evict(ring, 0, 0), -EINVAL);
-  cr_result(ringbus_ring_evict(ring, 64, 0), -EINVAL);
-  cr_result(ringbus_ring_evict(ring, 63, 0), -ENOENT);
-  cr_result(ringbus_ring_evict(NULL, 1, 0), -EINVAL);
+  cr_result(evict_slot(ring, slot_of(getpid()), 0), -EINVAL);
+  cr_result(evict_slot(test_open("ring"), 2, 0), -EINVAL);
+  cr_result(evict_slot(test_open_read_only("ring"), 2, 0), -EPERM);
+  cr_result(evict_slot(ring, 0, 0), -EINVAL);
+  cr_result(evict_slot(ring, 64, 0), -EINVAL);
+  cr_result(evict_slot(ring, 63, 0), -ENOENT);
+  cr_result(evict_slot(NULL, 1, 0), -EINVAL);
   cr_result(ringbus_producer_detach(leaves), 0);
-  cr_result(ringbus_ring_evict(ring, 3, 0), -ENOENT);
+  cr_result(evict_slot(ring, 3, 0), -ENOENT);
 }
 
 static int live_and_wait(struct test_child *self, void *context) {
@@ -575,19 +582,19 @@ Test(recovery, an_innocent_process_is_not_ended_whatever_the_file_says) {
   uint32_t slot = slot_of(child.pid);
   cr_assert_eq(test_child_hear(&innocent), 'l');
   forge_pid(slot, (uint32_t)innocent.pid);
-  cr_result(ringbus_ring_evict(ring, slot, 0), -ESRCH);
+  cr_result(evict_slot(ring, slot, 0), -ESRCH);
   cr_assert(strstr(ringbus_error_detail(), "does not have the ring open"), "%s",
             ringbus_error_detail());
   forge_pid(slot, (uint32_t)getpid());
-  cr_result(ringbus_ring_evict(ring, slot, 0), -EINVAL);
+  cr_result(evict_slot(ring, slot, 0), -EINVAL);
   forge_pid(slot, 0); /* to kill(2) that would be this process's group */
-  cr_assert(ringbus_ring_evict(ring, slot, 0) < 0);
+  cr_assert(evict_slot(ring, slot, 0) < 0);
   forge_pid(slot, UINT32_MAX); /* ... and that everybody */
-  cr_assert(ringbus_ring_evict(ring, slot, 0) < 0);
+  cr_assert(evict_slot(ring, slot, 0) < 0);
   test_child_say(&innocent, 'e');
   cr_assert_eq(test_child_status(&innocent), 42);
   forge_pid(slot, (uint32_t)innocent.pid); /* of somebody who is gone */
-  cr_result(ringbus_ring_evict(ring, slot, 0), -ESRCH);
+  cr_result(evict_slot(ring, slot, 0), -ESRCH);
   test_child_say(&child, 'g');
   cr_assert_eq(test_child_hear(&child), 'd');
   test_child_kill(&child);
@@ -610,7 +617,7 @@ static int be_pid_1_and_wait(struct test_child *self, void *context) {
   REQUIRE(getpid() == 1);
   REQUIRE_RESULT(ringbus_ring_participant(own, outside, &participant), 0);
   REQUIRE(participant.alive && !participant.pid_is_local);
-  REQUIRE_RESULT(ringbus_ring_evict(own, outside, 0), -ESRCH);
+  REQUIRE_RESULT(evict_slot(own, outside, 0), -ESRCH);
   REQUIRE_RESULT(ringbus_consumer_wait(reader, 0), -ETIMEDOUT);
   test_child_say(self, 'w');
   REQUIRE_RESULT(ringbus_consumer_wait(reader, RINGBUS_FOREVER), 0);
@@ -650,7 +657,7 @@ Test(recovery, nobody_is_evicted_from_another_pid_namespace, .timeout = 60) {
       slot = other;
   cr_assert_neq(slot, 0);
   send(1);
-  cr_result(ringbus_ring_evict(ring, slot, 0), -ESRCH);
+  cr_result(evict_slot(ring, slot, 0), -ESRCH);
   cr_assert(strstr(ringbus_error_detail(), "namespace"), "%s", ringbus_error_detail());
   cr_result(ringbus_consumer_wait(consumer, 0), -ETIMEDOUT); /* it lives */
   cr_assert_eq(recovered(), 0);
