@@ -7,16 +7,19 @@
  *
  * A ring is a file of fixed size. Processes open it by path, by name in the bus directory, or by
  * descriptor, and attach to it as
- *   producer  publishes messages (one per ring);
+ *   producer  publishes messages (one per ring, or many, as chosen when the ring is made);
  *   consumer  belongs to a group; a group has one cursor, every group sees every message, and a
- *             gating group is waited for: nothing it has not released is overwritten;
+ *             gating group is waited for: nothing it has not released is overwritten. A group has one
+ *             consumer, or is shared by several, each message going to one of them;
  *   observer  maps the ring read-only, takes no slot, holds nobody back and may be lapped.
  *
  * Conventions
  *   Every function that can fail returns 0 or a negative errno; errno itself is not touched by the
  *   calls marked "hot". Data only comes through out-parameters, which are written on success alone
  *   unless said otherwise. Slow calls leave a sentence about the last failure of this thread in
- *   ringbus_error_detail(). Hot calls make no system call unless somebody sleeps who must be woken.
+ *   ringbus_error_detail(). Hot calls make no system call unless somebody sleeps who must be woken; but
+ *   one that is kept back for the 1024th time in a row by what may be a dead participant's (a claim not
+ *   committed, messages taken and not released) asks the kernel once.
  *   Times are in nanoseconds; a timeout is relative, 0 means "look once", RINGBUS_FOREVER no limit.
  *   Option structures: NULL or all zero means the defaults written beside each field.
  *
@@ -36,8 +39,9 @@
  * shared: attach from any thread. Hot calls are async-signal-safe on a handle of their own.
  *
  * Death: a producer that is killed loses at most the message it has not committed; the next producer
- * continues behind the last committed one. A consumer that is killed gets at most the batch that it
- * had not released once more. Nobody is ever declared dead by a timeout.
+ * continues behind the last committed one, and others go on. A consumer that is killed gets at most the
+ * batch that it had not released once more; in a shared group another member gets it. Nobody is ever
+ * declared dead by a timeout.
  *
  * Read on: layout.h (the file), inline.h (the hot path inlined, and the ordering argument).
  */
@@ -331,10 +335,11 @@ struct ringbus_producer_options {
   int64_t look_ns; /* a sleep is cut into looks of at most this; 0: 50 ms */
 };
 
-/* ringbus_producer_attach: become the producer of this ring. The claim of a dead predecessor is given
- * up and publishing goes on behind its last committed message.
- * Returns 0, -EBUSY (there is a living producer; the detail names it), -EPIPE (closed), -ESTALE,
- * -EPERM (read-only), -EBADMSG (damaged), -ECHILD, -ENOMEM, -EMFILE, ... */
+/* ringbus_producer_attach: become the producer of this ring, or one of its many. The claim of a dead
+ * predecessor is given up and publishing goes on behind its last committed message.
+ * Returns 0, -EBUSY (one producer: there is a living one; the detail names it), -ENOSPC (many: all slots
+ * are in use; the detail names their holders), -EPIPE (closed), -ESTALE, -EPERM (read-only), -EBADMSG
+ * (damaged), -ECHILD, -ENOMEM, -EMFILE, ... */
 RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
                                         const struct ringbus_producer_options *options,
                                         ringbus_producer **producer);
@@ -342,6 +347,8 @@ RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
 /* ringbus_producer_claim: hot. Reserve room for a message of up to length bytes and get a pointer into
  * the ring (8-byte aligned). One claim at a time: a second one replaces the first. Nobody sees
  * anything before commit. tag: 0 costs no room, any other value may cost up to 8 bytes.
+ * Many producers: claims are in one order, which is that of the messages, and readers wait at the first
+ * that is not committed: commit soon, and do not sleep in between. Nobody's claim waits for another's.
  * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; in a ring
  * with one producer, with a tag 4 bytes less), -EPIPE, -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_producer_claim(ringbus_producer *producer, size_t length, uint32_t tag,
@@ -368,8 +375,9 @@ RINGBUS_API int ringbus_producer_send_batch(ringbus_producer *producer,
                                             const struct iovec *messages, size_t count,
                                             uint32_t tag, bool all_at_once, size_t *sent);
 
-/* ringbus_producer_tell: the position of the next message, and how many were ever published before
- * it. Either may be NULL. Returns 0, -ECHILD. */
+/* ringbus_producer_tell: the position of the next message, and how many were ever published before it
+ * (many producers: of the first that is not committed yet, counted record by record). Either may be NULL.
+ * Returns 0, -ECHILD; many producers: -EAGAIN (the others are too fast to be counted). */
 RINGBUS_API int ringbus_producer_tell(const ringbus_producer *producer, uint64_t *position,
                                       uint64_t *count);
 
@@ -385,7 +393,8 @@ RINGBUS_API int ringbus_producer_wait(ringbus_producer *producer, size_t length,
 RINGBUS_API int ringbus_producer_drain(ringbus_producer *producer, int64_t timeout_ns);
 
 /* ringbus_producer_finish: end of stream: readers get -EPIPE once they have read everything, and nobody
- * can publish in this ring again. Returns 0, -ESTALE, -ECHILD. */
+ * can publish in this ring again: what others have claimed, their commit answers -EPIPE.
+ * Returns 0, -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_producer_finish(ringbus_producer *producer);
 
 /* ringbus_producer_detach: leave, without ending the stream; an open claim is given up; the handle is
@@ -439,18 +448,20 @@ struct ringbus_consumer_options {
 /* ringbus_consumer_attach: become the consumer of a group, which is made if it does not exist.
  * Nothing at or after the position it starts at is overwritten from then on (gating groups). A group
  * that was lapped meanwhile begins at the oldest message and ringbus_consumer_lost says what it missed.
+ * A shared group is joined by any number of members; only the one that makes it says where it starts.
  * Returns 0, -EBUSY (the group has a living consumer; the detail names it), -ENOSPC (all slots or
- * groups in use; the detail says which), -EINVAL (bad option, or a position that is no message in the
- * ring), -EPERM (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
+ * groups in use; the detail says which), -EINVAL (bad option, a group that is shared and not asked
+ * for as such or the reverse, or a position that is no message in the ring), -EPERM (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
 RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
                                         const struct ringbus_consumer_options *options,
                                         ringbus_consumer **consumer);
 
 /* ringbus_consumer_borrow: hot. The next message, in place, without a copy. The pointer is good until
- * release. Borrow again for the one after it. In a group that can be lapped (policy LAPPED, or with
+ * release. Borrow again for the one after it; but a member of a shared group holds one borrow or batch at a
+ * time, and gets -EBUSY until it has released it. In a group that can be lapped (policy LAPPED, or with
  * max_lag) the bytes may be overwritten while they are looked at: ask
  * ringbus_consumer_still_valid after use, before acting on them.
- * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -ESTALE, -EBADMSG,
+ * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -EBUSY, -ESTALE, -EBADMSG,
  * -ECHILD. */
 RINGBUS_API int ringbus_consumer_borrow(ringbus_consumer *consumer,
                                         struct ringbus_message *message);
@@ -477,7 +488,8 @@ RINGBUS_API int ringbus_consumer_still_valid(const ringbus_consumer *consumer);
 RINGBUS_API int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                                       struct ringbus_message *message);
 
-/* ringbus_consumer_wait: wait until the next borrow or recv will not answer -EAGAIN.
+/* ringbus_consumer_wait: wait until the next borrow or recv will not answer -EAGAIN; in a shared group
+ * another member may still be faster.
  * Returns 0, -ETIMEDOUT, -EINTR, -EPIPE (nothing will ever come again), -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns);
 
@@ -513,8 +525,8 @@ RINGBUS_API int ringbus_consumer_tell(const ringbus_consumer *consumer, uint64_t
 
 /* ringbus_consumer_seek: go to RINGBUS_OLDEST, RINGBUS_NEWEST or RINGBUS_POSITION; whatever was borrowed is
  * released. Going back is possible as long as the messages are in the ring.
- * Returns 0, -EINVAL (not the position of a message in the ring, nor the tail; nothing has changed),
- * -EOVERFLOW (it was there, but is being overwritten: now at the next that is not, at most where the
+ * Returns 0, -EINVAL (not the position of a message in the ring, nor the tail; a shared group; nothing has
+ * changed), -EOVERFLOW (it was there, but is being overwritten: now at the next that is not, at most where the
  * group stood before), -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_consumer_seek(ringbus_consumer *consumer, enum ringbus_start start,
                                       uint64_t position);
