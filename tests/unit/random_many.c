@@ -49,7 +49,7 @@ static struct reader readers[GROUPS], watcher;
 static const char *const group_names[GROUPS] = {"first", "second", "lapped"};
 static ringbus_ring *ring;
 static ringbus_observer *observer;
-static enum { GATED, DROPS, OVERWRITES } mode;
+static enum mode { GATED, DROPS, OVERWRITES } mode;
 static uint64_t times_lapped, times_full, times_blocked;
 static unsigned char buffer[CAPACITY];
 
@@ -490,7 +490,7 @@ static void watch(void) {
   }
 }
 
-static void run(uint64_t from, int as) {
+static void run(uint64_t from, enum mode as) {
   struct ringbus_create_options options = {.capacity = CAPACITY,
                                            .many_producers = true,
                                            .overwrite = as == OVERWRITES,
@@ -536,7 +536,7 @@ Test(random_many, operations_agree_with_the_reference, .timeout = 1200) {
     for (size_t from = 0; from < STARTS; from++)
       for (int as = GATED; as <= OVERWRITES; as++) {
         seed = ((first + round) * STARTS + from) * 3 + (uint64_t)as;
-        run(starts[from], as);
+        run(starts[from], (enum mode)as);
       }
   cr_assert_gt(times_lapped, rounds * 50);
   cr_assert_gt(times_full, rounds * 100);
