@@ -59,6 +59,7 @@ struct ringbus_ring {
   int fd;              /* mapped from, and reopened for locks; never locked itself */
   int fresh_fd;        /* a description the caller promised to be unshared, or -1 */
   unsigned references; /* the caller's and one per handle; under the registry's lock */
+  uint64_t own_slots[RINGBUS_MAX_SLOTS / 64]; /* one bit each: held by a handle of this object */
   bool keeps_fresh_fd;
   bool read_only;
   bool forked; /* this is a forked child's copy: the mapping is not there */

@@ -126,13 +126,9 @@ bool state_is_forked(const volatile unsigned *state) { return state == &forked_s
 
 bool handle_is_forked(const struct handle *handle) { return state_is_forked(*handle->state); }
 
+/* Asked by hot calls, which may have interrupted whoever holds the registry's lock. */
 static bool is_own_slot(const ringbus_ring *ring, uint32_t slot) {
-  bool own = false;
-  pthread_mutex_lock(&registry);
-  for (struct handle *handle = all_handles; handle && !own; handle = handle->next)
-    own = handle->ring == ring && handle->slot == slot;
-  pthread_mutex_unlock(&registry);
-  return own;
+  return shared_load((uint64_t *)(uintptr_t)&ring->own_slots[slot / 64]) >> slot % 64 & 1;
 }
 
 bool slot_is_held(const ringbus_ring *ring, uint32_t slot) {
@@ -328,6 +324,7 @@ int slot_take(struct handle *handle, uint32_t role, const char *name, const char
     pthread_mutex_lock(&registry); /* is_own reads them */
     handle->slot = slot;
     handle->generation = (shared_load(&entry->state) >> 16) + 1;
+    shared_set_bits(&ring->own_slots[slot / 64], UINT64_C(1) << slot % 64);
     pthread_mutex_unlock(&registry);
     /* With the lock held and a generation of its own, nothing can take this participant for its
      * predecessor or the reverse. */
@@ -370,6 +367,7 @@ void slot_leave(struct handle *handle) {
   shared_store(&ring_slot(ring, slot)->state, handle->generation << 16 | RINGBUS_ROLE_NONE);
   pthread_mutex_lock(&registry); /* from here on this process, too, sees that it has left */
   handle->slot = 0;
+  shared_clear_bits(&ring->own_slots[slot / 64], UINT64_C(1) << slot % 64);
   pthread_mutex_unlock(&registry);
   unlock_byte(handle->lock_fd, slot_lock_offset(ring, slot));
   notify_presence(ring);
@@ -422,8 +420,7 @@ bool producer_has_gone(const ringbus_ring *ring) {
   if (state >> 16 == 0)
     return false; /* there never was one */
   /* The lock is taken before anything is written about its holder. */
-  return !is_own(ring, (state >> 16) << 16 | PRODUCER_SLOT) &&
-         !lock_is_held(ring->fd, slot_lock_offset(ring, PRODUCER_SLOT));
+  return !slot_is_held(ring, PRODUCER_SLOT);
 }
 
 void notify_presence(ringbus_ring *ring) {

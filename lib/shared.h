@@ -9,6 +9,10 @@
 
 #if defined(__x86_64__)
 #define AO_CMPXCHG16B_AVAILABLE 1 /* every 64-bit x86 since 2005, whatever -march says */
+#ifdef __clang__ /* its own 16-byte operations want -mcx16; libatomic_ops has the instruction */
+#define AO_SKIPATOMIC_double_compare_and_swap_ANY
+#define AO_SKIPATOMIC_DOUBLE_LOAD_STORE_ANY
+#endif
 #endif
 #include <ringbus/inline.h>
 

@@ -20,6 +20,7 @@
 #include "suite.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -496,6 +497,30 @@ Test(recovery, who_dumps_core_is_waited_for_until_that_is_done, .timeout = 120) 
   expect(1);
   cr_assert_eq(recovered(), 1);
   cr_assert_eq(test_child_status(&child), -SIGABRT);
+}
+
+/* Runs in fork, while the library has its own lock: just so, a signal handler may have interrupted an
+ * attach. Hot calls on a handle of its own are safe there, also those that ask about the dead. */
+static bool polls_before_fork;
+
+static void poll_before_fork(void) {
+  if (!polls_before_fork)
+    return;
+  REQUIRE(forever(consumer, look_by_borrowing) == 0);
+  polls_before_fork = false;
+}
+
+Test(recovery, a_hot_call_that_asks_about_the_dead_takes_no_lock_of_its_process, .timeout = 60) {
+  REQUIRE(pthread_atfork(poll_before_fork, NULL, NULL) == 0); /* the first one is called last */
+  start_at(0);
+  somebody_dies_in_a_claim_of(100);
+  send(1);
+  polls_before_fork = true;
+  pid_t pid = fork();
+  if (pid == 0)
+    _exit(0);
+  cr_assert_not(polls_before_fork);
+  cr_assert_eq(waitpid(pid, NULL, 0), pid);
 }
 
 /* ---------------------------------------------------------------- eviction */
