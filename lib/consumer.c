@@ -143,16 +143,6 @@ static int next_or_recovered(ringbus_consumer *consumer, struct ringbus_message 
   }
 }
 
-/* The state, before the words (STATE). Where there are many producers one of them may publish after
- * another has finished, unless it sees that; so whoever believes in an end has a full fence between
- * the two, as the publisher has between its claim and its look at the state. */
-static unsigned state_before_words(const struct ringbus_view *view) {
-  unsigned state = state_load(view);
-  if (state)
-    shared_fence();
-  return state;
-}
-
 /* -EAGAIN on a closed ring is the end of the stream, unless a claim is still open there. state was
  * loaded before the word: what was published before the end has been seen. */
 static int nothing_or_end(const ringbus_consumer *consumer, int result, unsigned state) {

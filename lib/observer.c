@@ -62,7 +62,7 @@ static bool pass_over_dead_claim(ringbus_observer *observer) {
 
 int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,
                           struct ringbus_message *message) {
-  unsigned state = state_load(&observer->view); /* STATE */
+  unsigned state = state_before_words(&observer->view); /* STATE */
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(observer->view.state);
   struct lapped_reader reader = reader_of(observer);
@@ -80,7 +80,7 @@ int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,
 
 static int look_for_data(void *context, bool thorough) {
   ringbus_observer *observer = context;
-  unsigned state = state_load(&observer->view); /* STATE */
+  unsigned state = state_before_words(&observer->view); /* STATE */
   struct lapped_reader reader = reader_of(observer);
   struct ringbus_message message;
   uint64_t bytes;

@@ -154,6 +154,16 @@ static inline unsigned state_load(const struct ringbus_view *view) {
   return AO_int_load_acquire(view->state);
 }
 
+/* The state, before the words (STATE). Where there are many producers one of them may publish after
+ * another has finished, unless it sees that; so whoever believes in an end has a full fence between
+ * the two, as the publisher has between its claim and its look at the state. */
+static inline unsigned state_before_words(const struct ringbus_view *view) {
+  unsigned state = state_load(view);
+  if (state)
+    shared_fence();
+  return state;
+}
+
 static inline uint64_t word_load(const struct ringbus_view *view, uint64_t position) {
   return AO_load_acquire(ringbus_word_at(view, position)); /* PUBLISH */
 }
