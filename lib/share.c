@@ -119,8 +119,9 @@ bool share_slot_is_free(ringbus_ring *ring, uint32_t slot) {
 }
 
 bool share_can_inherit(const ringbus_ring *ring, uint32_t slot, const char *group) {
-  return group &&
-         strcmp(group_copy(ring, shared_load32(&ring_slot(ring, slot)->group)).name, group) == 0;
+  uint32_t index = shared_load32(&ring_slot(ring, slot)->group);
+  return group && index < ring->geometry.group_count &&
+         strcmp(group_copy(ring, index).name, group) == 0;
 }
 
 unsigned share_living_members(const ringbus_ring *ring, uint32_t index) {
