@@ -119,8 +119,9 @@ bool share_slot_is_free(ringbus_ring *ring, uint32_t slot) {
 }
 
 bool share_can_inherit(const ringbus_ring *ring, uint32_t slot, const char *group) {
-  return group &&
-         strcmp(group_copy(ring, shared_load32(&ring_slot(ring, slot)->group)).name, group) == 0;
+  uint32_t index = shared_load32(&ring_slot(ring, slot)->group);
+  return group && index < ring->geometry.group_count &&
+         strcmp(group_copy(ring, index).name, group) == 0;
 }
 
 unsigned share_living_members(const ringbus_ring *ring, uint32_t index) {
@@ -149,8 +150,8 @@ static void confirm_last_taker(ringbus_ring *ring, uint32_t group, struct pair t
 
 /* ---------------------------------------------------------------- the notes of the dead */
 
-/* What the note of a dead member is worth. The caller holds the table lock; the note was loaded before
- * the kernel was asked about its holder, and group.take is loaded after that. */
+/* What the note of a dead member is worth. The caller holds the table lock; the note, and group.take, are
+ * loaded after the kernel was asked about its holder. */
 static void judge_note(ringbus_ring *ring, uint32_t group, uint32_t slot, struct pair taken) {
   struct ringbus_slot *entry = ring_slot(ring, slot);
   uint64_t from = taken_from(taken.first);
@@ -176,14 +177,22 @@ static void judge_note(ringbus_ring *ring, uint32_t group, uint32_t slot, struct
   }
 }
 
-/* Whether a dead member's note is there to be judged, or, as a run, to be taken over. COMING is always one
- * to whoever holds the table lock, even if the slot has a new holder: its author held that lock, and would
- * not have let it go before the run had come. */
+/* Whether a dead member's note is there to be judged, or, as a run, to be taken over. To whoever holds the
+ * table lock it is so until that holder changes it: a new holder of the slot cannot become a member
+ * meanwhile. But only if the note is looked at again after the kernel was asked: a run that was released
+ * just before its holder left would otherwise be noted as COMING, and delivered again if the one who takes
+ * it over dies right there. COMING is always one, even if the slot has a new holder: its author held the
+ * lock, and would not have let it go before the run had come. */
 static bool has_note_of_the_dead(const ringbus_ring *ring, uint32_t group, uint32_t slot,
                                  struct pair *taken) {
-  return is_member(ring, slot, group) && pair_load(ring_slot(ring, slot)->taken, taken) &&
-         taken_state(taken->first) != RINGBUS_TAKEN_NOTHING &&
-         (taken_state(taken->first) == RINGBUS_TAKEN_COMING || !slot_is_held(ring, slot));
+  struct ringbus_slot *entry = ring_slot(ring, slot);
+  if (!is_member(ring, slot, group) || !pair_load(entry->taken, taken) ||
+      taken_state(taken->first) == RINGBUS_TAKEN_NOTHING)
+    return false;
+  if (taken_state(taken->first) == RINGBUS_TAKEN_COMING)
+    return true;
+  return !slot_is_held(ring, slot) && pair_load(entry->taken, taken) &&
+         taken_state(taken->first) != RINGBUS_TAKEN_NOTHING;
 }
 
 static bool is_run(const ringbus_ring *ring, uint32_t slot, struct pair taken) {
