@@ -274,6 +274,16 @@ static void prepare_drop(void) {
   make(1, 1000, 0);
 }
 
+/* Nothing is published, and so nothing dropped. */
+static void prepare_drain(void) {
+  prepare_drop();
+  book->drops = 0;
+}
+static void region_drain(void) {
+  int result = ringbus_producer_drain(crew.p, 0);
+  expect(result == 0, result);
+}
+
 /* Somebody who was killed has claimed where the oldest message would stand. */
 static void life_claim(ringbus_ring *ring) {
   ringbus_producer *producer;
@@ -925,6 +935,7 @@ static const struct crowd_scenario scenarios[] = {
     {"send with refresh", prepare_refresh, region_two_sends, NULL, GATED},
     {"send with refresh by one record", prepare_refresh_by_little, region_send, NULL, GATED},
     {"send dropping the oldest", prepare_drop, region_two_sends, NULL, DROPPING},
+    {"drain where nobody is waited for", prepare_drain, region_drain, NULL, DROPPING},
     {"wait where the dead have claimed the oldest", prepare_drop_a_dead_claim, region_wait_and_send,
      NULL, DROPPING},
     {"poll where the dead have claimed the oldest", prepare_poll_and_send, region_poll_and_send,
