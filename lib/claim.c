@@ -36,17 +36,31 @@ static void turn_into_pad(ringbus_ring *ring, uint64_t position, uint64_t word) 
     ringbus_slow_wake(&ring->header->signals.data_waiters);
 }
 
+uint64_t claim_of_the_dead(const ringbus_ring *ring, uint64_t position, uint32_t *owner) {
+  *owner = 0;
+  if (ring->view.in_band)
+    return 0;
+  uint64_t word = word_load(&ring->view, position); /* before the kernel is asked */
+  if (!claim_owner(&ring->view, word, position, owner))
+    return 0;
+  bool held = *owner != 0 && *owner < ring->geometry.slot_count && slot_is_held(ring, *owner);
+  return !held && word_load(&ring->view, position) == word ? word : 0;
+}
+
 bool claim_recover(ringbus_ring *ring, uint64_t position) {
   uint32_t owner;
-  if (ring->view.in_band)
-    return true;
-  uint64_t word = word_load(&ring->view, position); /* before the kernel is asked */
-  if (!claim_owner(&ring->view, word, position, &owner))
-    return true;
-  if (owner != 0 && owner < ring->geometry.slot_count && slot_is_held(ring, owner))
-    return false;
-  turn_into_pad(ring, position, word);
-  return true;
+  uint64_t word = claim_of_the_dead(ring, position, &owner);
+  if (word)
+    turn_into_pad(ring, position, word);
+  return !claim_is_open(&ring->view, position);
+}
+
+void claims_recover(ringbus_ring *ring) {
+  for (uint32_t slot = 1; !ring->view.in_band && slot < ring->geometry.slot_count; slot++) {
+    uint64_t position = shared_load(&ring_slot(ring, slot)->claim);
+    if (position_is_sound(&ring->view, position))
+      claim_recover(ring, position);
+  }
 }
 
 void claim_resolve(ringbus_ring *ring, uint32_t slot) {
@@ -69,21 +83,34 @@ void claim_note_blocked(ringbus_ring *ring, uint64_t position) {
   shared_store(&counters->blocked_at, position | 1);
 }
 
+/* The first claim whose owner lives; or, as those of the dead will soon be given up, the first of all. */
 static int blame_claim(const ringbus_ring *ring, struct ringbus_blame *blame) {
-  struct counted tail;
-  uint32_t owner;
-  if (!ring_has_many_producers(ring) || !find_tail(ring, &tail))
+  struct counted at;
+  uint64_t capacity = ring->geometry.capacity;
+  if (!ring_has_many_producers(ring) || !find_gap(ring, &at))
     return -ENOENT;
-  uint64_t word = word_load(&ring->view, tail.position);
-  if (!claim_owner(&ring->view, word, tail.position, &owner))
-    return -ENOENT;
-  blame->position = tail.position;
-  blame->bytes = ringbus_word_bytes(&ring->view, word);
-  blame->slot = owner;
+  bool any = false;
+  for (uint64_t from = at.position; at.position - from < capacity;) {
+    uint32_t owner;
+    uint64_t dead = claim_of_the_dead(ring, at.position, &owner);
+    uint64_t word = dead ? dead : word_load(&ring->view, at.position);
+    if (!ringbus_word_is(&ring->view, word, at.position, RINGBUS_WORD_CLAIMED))
+      break;
+    if (!any || !dead) {
+      any = true;
+      blame->position = at.position;
+      blame->bytes = ringbus_word_bytes(&ring->view, word);
+      blame->slot = owner;
+    }
+    if (!dead)
+      break;
+    at.position += ringbus_word_bytes(&ring->view, word);
+    walk_records(&ring->view, &at, from + capacity);
+  }
   struct ringbus_counters *counters = &ring->header->counters;
-  if (shared_load(&counters->blocked_at) == (tail.position | 1))
+  if (any && shared_load(&counters->blocked_at) == (blame->position | 1))
     blame->since_ns = shared_load(&counters->blocked_ns);
-  return 0;
+  return any ? 0 : -ENOENT;
 }
 
 static int blame_cursor(ringbus_ring *ring, struct ringbus_blame *blame) {
@@ -162,30 +189,39 @@ static int wait_for_lock(const ringbus_ring *ring, uint64_t member, int64_t time
   return 0;
 }
 
-int ringbus_ring_evict(ringbus_ring *ring, uint32_t slot, int64_t timeout_ns) {
-  struct ringbus_participant participant;
-  int result = ringbus_ring_participant(ring, slot, &participant);
-  if (result != 0)
-    return result;
+int ringbus_ring_evict(ringbus_ring *ring, const struct ringbus_participant *whom,
+                       int64_t timeout_ns) {
+  if (!ring || !whom)
+    return fail(-EINVAL, "whom?");
+  if (ring->forked)
+    return fail(-ECHILD, NULL);
   if (ring->read_only)
     return fail(-EPERM, "the ring is open read-only");
-  uint64_t member = shared_load(&ring_slot(ring, slot)->state) >> 16 << 16 | slot;
+  if (whom->slot == 0 || whom->slot >= ring->geometry.slot_count)
+    return fail(-EINVAL, "this ring has slots 1 to %u", ring->geometry.slot_count - 1);
+  int result = check_size(ring);
+  if (result != 0)
+    return result;
+  uint64_t member = whom->generation << 16 | whom->slot;
   if (!participant_alive(ring, member))
     return 0;
-  if (!participant.pid_is_local)
-    return fail(-ESRCH, "slot %u is held in another PID namespace: evict from there", slot);
-  if (participant.pid == (uint32_t)getpid())
-    return fail(-EINVAL, "slot %u is this process's own: detach", slot);
-  int pidfd = (int)syscall(SYS_pidfd_open, participant.pid, 0);
+  if (!whom->pid_is_local)
+    return fail(-ESRCH, "slot %u is held in another PID namespace: evict from there", whom->slot);
+  if (whom->pid == (uint32_t)getpid())
+    return fail(-EINVAL, "slot %u is this process's own: detach", whom->slot);
+  int pidfd = (int)syscall(SYS_pidfd_open, whom->pid, 0);
   if (pidfd < 0)
-    return fail_system("cannot reach process %u, which holds slot %u", participant.pid, slot);
-  /* The holder is alive, so its pid is its own, if the file tells the truth: hence the second look. */
-  if (!process_has_ring_open(ring, participant.pid) || !participant_alive(ring, member))
+    result = fail_system("cannot reach process %u, which holds slot %u", whom->pid, whom->slot);
+  else if (!process_has_ring_open(ring, whom->pid))
     result = fail(-ESRCH, "process %u does not have the ring open, whatever slot %u says",
-                  participant.pid, slot);
-  else if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0)
-    result = fail_system("cannot end process %u, which holds slot %u", participant.pid, slot);
-  close(pidfd);
+                  whom->pid, whom->slot);
+  /* The holder is alive, so its pid is its own, if the file tells the truth: hence the second look. */
+  if (!participant_alive(ring, member))
+    result = 0;
+  else if (result == 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0)
+    result = fail_system("cannot end process %u, which holds slot %u", whom->pid, whom->slot);
+  if (pidfd >= 0)
+    close(pidfd);
   return result == 0 ? wait_for_lock(ring, member, timeout_ns) : result;
 }
 
@@ -205,12 +241,7 @@ int ringbus_ring_repair(ringbus_ring *ring, uint64_t *recovered) {
   if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
     return fail(-ESTALE, "the ring was retired: open its successor");
   uint64_t before = shared_load(&ring->header->counters.recovered);
-  if (ring_has_many_producers(ring))
-    for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
-      uint64_t position = shared_load(&ring_slot(ring, slot)->claim);
-      if (position_is_sound(&ring->view, position))
-        claim_recover(ring, position);
-    }
+  claims_recover(ring);
   result = visitor_enter(&visitor, ring);
   if (result == 0)
     groups_reap(ring, visitor.handle.lock_fd);

@@ -59,6 +59,13 @@ static void pass_over(ringbus_consumer *consumer, uint64_t position) {
   }
 }
 
+/* Whoever polls and never waits gets past the claim of a dead producer, too, by and by. */
+static bool got_past_dead_claim(ringbus_consumer *consumer) {
+  return claim_is_open(&consumer->hot.view, consumer->hot.position) &&
+         ask_whether_dead(&consumer->blocked, false) &&
+         claim_recover(consumer->handle.ring, consumer->hot.position);
+}
+
 /* The next message in a group that can be lapped; -EOVERFLOW before catching up. */
 static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *message) {
   struct counted at;
@@ -70,28 +77,57 @@ static int next_lapped(ringbus_consumer *consumer, struct ringbus_message *messa
     consumer->hot.count = at.count + 1;
   } else if (result == -EAGAIN) {
     pass_over(consumer, at.position);
+    if (got_past_dead_claim(consumer))
+      return next_lapped(consumer, message);
   }
   return result;
 }
 
+/* The same, copied and released. */
+static int recv_lapped(ringbus_consumer *consumer, void *buffer, size_t size,
+                       struct ringbus_message *message) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  struct counted at;
+  struct lapped_reader reader = reader_of(consumer, &at);
+  int result = lapped_recv(&reader, buffer, size, message);
+  if (result == -EOVERFLOW)
+    return catch_up(consumer);
+  if (result != 0) {
+    pass_over(consumer, at.position);
+    return result == -EAGAIN && got_past_dead_claim(consumer)
+               ? recv_lapped(consumer, buffer, size, message)
+               : result;
+  }
+  hot->position = at.position;
+  hot->count = at.count;
+  return ringbus_consumer_release(consumer);
+}
+
+uint64_t next_state(const struct ringbus_view *view, uint64_t *at, uint64_t *word) {
+  for (uint64_t walked = 0; walked <= view->mask; walked += ringbus_word_bytes(view, *word)) {
+    *word = racy_word(view, *at);
+    uint64_t state =
+        word_is_current(view, *word, *at) ? word_state(view, *word) : RINGBUS_WORD_FREE;
+    if (view->in_band) /* where an uncommitted record has a word of 0, and any other is wrong */
+      return *word == 0 ? RINGBUS_WORD_FREE : RINGBUS_WORD_COMMITTED;
+    if (state != RINGBUS_WORD_PAD)
+      return state;
+    *at += ringbus_word_bytes(view, *word);
+  }
+  return RINGBUS_WORD_PAD; /* a lap of given-up records: enough for one call */
+}
+
 int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_message *message,
                uint64_t *bytes, uint64_t *state) {
-  for (uint64_t walked = 0; walked <= view->mask; walked += *bytes) {
-    uint64_t word = word_load(view, *at);
-    *state = word_is_current(view, word, *at) ? word_state(view, word) : RINGBUS_WORD_FREE;
-    if (*state == RINGBUS_WORD_COMMITTED) {
-      *bytes = ringbus_word_decode(view, word, *at, message);
-      return *bytes ? 0 : -EBADMSG;
-    }
-    if (view->in_band) /* where an uncommitted record has a word of 0 */
-      return word == 0 ? -EAGAIN : -EBADMSG;
-    if (*state != RINGBUS_WORD_PAD)
-      return -EAGAIN;
-    *bytes = ringbus_word_bytes(view, word);
-    *at += *bytes;
-  }
-  *state = RINGBUS_WORD_PAD; /* a lap of given-up records: enough for one call */
-  return -EAGAIN;
+  uint64_t word;
+  *state = next_state(view, at, &word);
+  if (*state != RINGBUS_WORD_COMMITTED)
+    return -EAGAIN;
+  word = word_load(view, *at); /* PUBLISH */
+  *bytes = ringbus_word_is(view, word, *at, RINGBUS_WORD_COMMITTED)
+               ? ringbus_word_decode(view, word, *at, message)
+               : 0;
+  return *bytes ? 0 : -EBADMSG;
 }
 
 /* The next record of a group that is waited for, at hot.position. */
@@ -177,20 +213,8 @@ int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
     return ringbus_slow_state(hot->view.state);
   if (hot->mode & RINGBUS_MODE_SHARED)
     return share_recv(consumer, buffer, size, message);
-  if (hot->mode & RINGBUS_MODE_LAPPED) {
-    struct counted at;
-    struct lapped_reader reader = reader_of(consumer, &at);
-    int result = lapped_recv(&reader, buffer, size, message);
-    if (result == -EOVERFLOW)
-      return catch_up(consumer);
-    if (result != 0) {
-      pass_over(consumer, at.position);
-      return nothing_or_end(consumer, result, state);
-    }
-    hot->position = at.position;
-    hot->count = at.count;
-    return ringbus_consumer_release(consumer);
-  }
+  if (hot->mode & RINGBUS_MODE_LAPPED)
+    return nothing_or_end(consumer, recv_lapped(consumer, buffer, size, message), state);
   int result = next_or_recovered(consumer, &found, &bytes);
   if (result != 0)
     return nothing_or_end(consumer, result, state);
@@ -366,8 +390,12 @@ int ringbus_consumer_detach(ringbus_consumer *consumer) {
   if (!consumer)
     return 0;
   bool forked = handle_is_forked(&consumer->handle);
+  poller_forget(consumer);
+  event_end(consumer);
   if (!forked) {
-    group_leave(&consumer->handle, consumer->group, false);
+    if (consumer->hot.mode & RINGBUS_MODE_SHARED)
+      share_leave(consumer);
+    group_leave(&consumer->handle, consumer->group, false); /* wakes producers */
     slot_leave(&consumer->handle);
     if (consumer->hot.mode & RINGBUS_MODE_SHARED) /* what it held is for the others */
       ringbus_slow_wake(&consumer->handle.ring->header->signals.data_waiters);
@@ -410,31 +438,27 @@ int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t *messages, 
 
 /* ---------------------------------------------------------------- waiting */
 
-/* Beyond records that were given up, and claims of the dead. */
-static int look_for_record(ringbus_consumer *consumer, bool thorough, bool ended) {
+/* Words of their own: what the first one that was not given up says. Looks at words only: what they
+ * describe may be overwritten in a group that can be lapped. */
+static int look_beside_the_data(const ringbus_consumer *consumer, uint64_t position, bool thorough,
+                                bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
-  struct ringbus_message message;
-  uint64_t bytes, state;
-  for (;;) {
-    uint64_t at = consumer->hot.position;
-    int result = next_gated(&consumer->hot.view, &at, &message, &bytes, &state);
-    pass_over(consumer, at);
-    if (result != -EAGAIN)
+  uint64_t word, at = position;
+  if (ended)
+    shared_fence(); /* STATE */
+  uint64_t state = next_state(&consumer->hot.view, &at, &word);
+  if (state == RINGBUS_WORD_CLAIMED && thorough) {
+    if (claim_recover(ring, at))
       return 0;
-    if (state == RINGBUS_WORD_FREE)
-      return ended ? -EPIPE : -EAGAIN;
-    if (state == RINGBUS_WORD_CLAIMED && !thorough)
-      return -EAGAIN;
-    if (state == RINGBUS_WORD_CLAIMED && !claim_recover(ring, at)) {
-      claim_note_blocked(ring, at);
-      return -EAGAIN;
-    }
+    claim_note_blocked(ring, at);
   }
+  if (state == RINGBUS_WORD_COMMITTED || at != position)
+    return 0;
+  return ended && state == RINGBUS_WORD_FREE ? -EPIPE : -EAGAIN;
 }
 
-static int look_for_data(void *context, bool thorough) {
-  ringbus_consumer *consumer = context;
-  struct ringbus_consumer_hot *hot = &consumer->hot;
+int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thorough) {
+  const struct ringbus_consumer_hot *hot = &consumer->hot;
   unsigned state = state_load(&hot->view); /* STATE */
   if (state & ~RINGBUS_STATE_CLOSED)
     return ringbus_slow_state(hot->view.state);
@@ -443,19 +467,48 @@ static int look_for_data(void *context, bool thorough) {
     ended = producer_has_gone(consumer->handle.ring);
   if (hot->mode & RINGBUS_MODE_SHARED)
     return share_look(consumer, thorough, ended);
-  if ((hot->mode & RINGBUS_MODE_LAPPED) && ringbus_floor_has_passed(hot->floor, hot->position))
+  if ((hot->mode & RINGBUS_MODE_LAPPED) && ringbus_floor_has_passed(hot->floor, position))
     return 0;
-  if (hot->view.in_band)
-    return racy_word(&hot->view, hot->position) != 0 ? 0 : ended ? -EPIPE : -EAGAIN;
-  if (ended)
-    shared_fence(); /* STATE */
-  return look_for_record(consumer, thorough, ended);
+  if (!hot->view.in_band)
+    return look_beside_the_data(consumer, position, thorough, ended);
+  return racy_word(&hot->view, position) != 0 ? 0 : ended ? -EPIPE : -EAGAIN;
+}
+
+/* Whether there are records that were given up, and passes over them. */
+static bool passed_over_gap(ringbus_consumer *consumer) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  uint64_t word, from = hot->position, at = from;
+  if (hot->view.in_band || (hot->mode & RINGBUS_MODE_SHARED))
+    return false;
+  next_state(&hot->view, &at, &word);
+  /* What was looked at may be a later lap's in a group that can be lapped. */
+  if (!(hot->mode & RINGBUS_MODE_LAPPED) || !ringbus_floor_has_passed(hot->floor, from))
+    pass_over(consumer, at);
+  return hot->position != from;
+}
+
+int consumer_look_here(ringbus_consumer *consumer, bool thorough) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  int result;
+  if (state_load(&hot->view) & ~RINGBUS_STATE_CLOSED)
+    return ringbus_slow_state(hot->view.state);
+  if ((hot->mode & RINGBUS_MODE_SHARED) && share_look_here(consumer, thorough))
+    return 0;
+  do { /* a look may give up a claim of the dead: then it is what lies behind that counts */
+    passed_over_gap(consumer);
+    result = consumer_look(consumer, hot->position, thorough);
+  } while (result == 0 && passed_over_gap(consumer));
+  return result;
+}
+
+static int look_for_data(void *context, bool thorough) {
+  return consumer_look_here(context, thorough);
 }
 
 int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns) {
-  struct waiting waiting = {consumer->wait, consumer->look_ns,
-                            &consumer->handle.ring->header->signals.data_waiters, look_for_data,
-                            consumer};
+  struct waiting waiting = {
+      consumer->wait, consumer->look_ns, &consumer->handle.ring->header->signals.data_waiters,
+      look_for_data,  consumer,          false};
   if (handle_is_forked(&consumer->handle))
     return -ECHILD;
   return wait_until(consumer->handle.ring, &waiting, timeout_ns);

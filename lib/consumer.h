@@ -14,6 +14,8 @@ struct ringbus_consumer {
   bool end_without_producer;
   unsigned blocked; /* see ask_whether_dead */
   struct counted lost;
+  ringbus_poller *poller; /* it is in, or NULL */
+  struct event *event;    /* its event descriptor's, or NULL */
   /* A member of a shared group holds the run [hot.released, run_to), and has handed out what is before
    * hot.position. It holds nothing if the first two are equal. */
   uint64_t run_to;
@@ -21,14 +23,20 @@ struct ringbus_consumer {
   bool redelivered;   /* this run had been taken by another member */
 };
 
+/* next_state: passes over records that were given up; what the word of the one behind them says, FREE if
+ * there is none. PAD after a whole lap of such. Looks at words only, which may be payload by now if they
+ * are in band and this reader is late; nothing is to be believed before that is excluded. */
+uint64_t next_state(const struct ringbus_view *view, uint64_t *at, uint64_t *word);
 /* next_gated: the next published record of a reader that cannot be lapped, at its position or behind
- * records that were given up, which *at passes over. Returns 0, -EAGAIN, -EBADMSG; *state: whether
- * -EAGAIN means a claim that somebody has open (RINGBUS_WORD_CLAIMED) or the end (RINGBUS_WORD_FREE). */
+ * records that were given up, which *at passes over. Returns 0, -EAGAIN, -EBADMSG; *state as
+ * next_state says. */
 int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_message *message,
                uint64_t *bytes, uint64_t *state);
 
 /* share_attach: a new member; what its slot's last holder had taken is its own now. */
 void share_attach(ringbus_consumer *consumer, bool at_most_once);
+/* share_leave: a member that wants nothing delivered twice gives up what it holds; others leave it behind. */
+void share_leave(ringbus_consumer *consumer);
 /* The calls of a member of a shared group; as the public ones. */
 int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messages, size_t max,
                        size_t *count);
@@ -36,7 +44,9 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                struct ringbus_message *message);
 int share_release(ringbus_consumer *consumer);
 void share_tell(const ringbus_consumer *consumer, struct counted *at);
-/* share_look: 0 if there is something to take or to take over; ended: else nothing will ever come. */
-int share_look(ringbus_consumer *consumer, bool thorough, bool ended);
+/* share_look: 0 if there is something to take, or, thorough, to take over; ended: if not, nothing will ever
+ * come. share_look_here: 0 also if it holds a run; takes over. */
+int share_look(const ringbus_consumer *consumer, bool thorough, bool ended);
+bool share_look_here(ringbus_consumer *consumer, bool thorough);
 
 #endif

@@ -82,6 +82,7 @@ int ringbus_ring_flush(ringbus_ring *ring) {
     goto leave;
   struct counted floor, tail;
   struct ringbus_flushed flushed;
+  claims_recover(ring); /* what is hashed must not change any more */
   if (!counted_load(&ring->header->floor.position, &floor) || !find_tail(ring, &tail) ||
       tail.position - floor.position > ring->geometry.capacity) {
     result = fail(-EAGAIN, "the ring is being written too fast to be flushed");
@@ -120,7 +121,7 @@ static struct counted surviving_cursor(const ringbus_ring *ring, uint32_t index,
   struct counted cursor = floor;
   uint64_t position = position_of(shared_load(&ring_group(ring, index)->cursor));
   struct counted gate;
-  if (group_is_shared(ring, index) && share_gate(ring, index, &gate))
+  if (group_is_shared(ring, index) && share_gate(ring, index, tail_told(ring), &gate))
     position = gate.position;
   if (distance(position, tail.position) < 0)
     return tail;

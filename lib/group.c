@@ -368,7 +368,7 @@ int ringbus_ring_group(const ringbus_ring *ring, uint32_t index, struct ringbus_
   struct counted cursor, tail, floor = floor_load(ring);
   bool shared = copy.flags & RINGBUS_GROUP_SHARED;
   if (shared) /* before the tail: a lag is never overstated by a race */
-    share_gate(ring, index, &cursor);
+    share_gate(ring, index, tail_told(ring), &cursor);
   else
     counted_load(&group->cursor, &cursor);
   find_tail(ring, &tail);

@@ -8,7 +8,8 @@
  *   many.c         several producers             share.c     shared groups
  *   room.c         gates: what must be kept      claim.c     claims of the dead, blame, eviction
  *   reader.c       readers that can be lapped    observer.c  the read-only one
- *   wait.c         spinning, sleeping, waking    durable.c   flush, and what a reboot leaves
+ *   wait.c         spinning, sleeping, waking    poll.c      waiting for many consumers at once
+ *   event.c        a descriptor for event loops  durable.c   flush, and what a reboot leaves
  *   info.c         what there is to see          hot.c       the hot path as exported symbols
  * producer.h and consumer.h: what such a handle is, for the files that work on it.
  */
@@ -58,6 +59,7 @@ struct ringbus_ring {
   int fd;              /* mapped from, and reopened for locks; never locked itself */
   int fresh_fd;        /* a description the caller promised to be unshared, or -1 */
   unsigned references; /* the caller's and one per handle; under the registry's lock */
+  uint64_t own_slots[RINGBUS_MAX_SLOTS / 64]; /* one bit each: held by a handle of this object */
   bool keeps_fresh_fd;
   bool read_only;
   bool forked; /* this is a forked child's copy: the mapping is not there */
@@ -111,6 +113,7 @@ struct handle {
   ringbus_ring *ring;
   volatile unsigned **state; /* -> view.state of the handle */
   int lock_fd;               /* own open file description; -1: observers, and after fork */
+  int event_fd;              /* of a consumer that was asked for one; else, and after fork: -1 */
   uint32_t slot;             /* 0: none */
   uint64_t generation;
   struct handle *next;
@@ -126,6 +129,8 @@ bool state_is_forked(const volatile unsigned *state);
 /* locks_open: the handle's own description for locks. The handle is registered: a fork at any moment
  * finds it. */
 int locks_open(struct handle *handle);
+/* event_fd_open: the same for the eventfd. Both are closed when the handle is unregistered. */
+int event_fd_open(struct handle *handle);
 int lock_byte(int lock_fd, uint64_t offset);
 void unlock_byte(int lock_fd, uint64_t offset);
 /* lock_is_held: somebody else holds a write lock on this byte. */
@@ -204,6 +209,11 @@ struct slowest {
  * With many producers the caller's tail may be behind a cursor: that is no lag. */
 struct slowest find_slowest(ringbus_ring *ring, struct counted tail, uint64_t bytes);
 
+/* tail_told: a boundary at or before the true tail. */
+static inline uint64_t tail_told(const ringbus_ring *ring) {
+  return position_of(shared_load(&ring->header->tail.position));
+}
+
 /* ring_holds: nobody gates, and yet nothing is given up: the first group is waited for. */
 static inline bool ring_holds(const ringbus_ring *ring, bool groups) {
   return !groups && !ring_overwrites(ring) && ring->geometry.no_group == RINGBUS_NO_GROUP_HOLD;
@@ -211,9 +221,14 @@ static inline bool ring_holds(const ringbus_ring *ring, bool groups) {
 
 /* ---------------------------------------------------------------- claim.c */
 
+/* claim_of_the_dead: the word of the record at this position if it is claimed by a participant that is
+ * dead, else 0. *owner: the claim's, if there is a claim. */
+uint64_t claim_of_the_dead(const ringbus_ring *ring, uint64_t position, uint32_t *owner);
 /* claim_recover: the record at this position is claimed by a participant that is dead: give it up
  * (PAD). True if there is no such claim any more. */
 bool claim_recover(ringbus_ring *ring, uint64_t position);
+/* claims_recover: all that the dead have open. */
+void claims_recover(ringbus_ring *ring);
 /* ask_whether_dead: hot calls make no system call, but whoever only polls and is blocked by a dead
  * participant's claim or note must not poll for ever: every so often they ask. */
 static inline bool ask_whether_dead(unsigned *blocked, bool thorough) {
@@ -226,9 +241,9 @@ void claim_note_blocked(ringbus_ring *ring, uint64_t position);
 
 /* ---------------------------------------------------------------- share.c */
 
-/* share_gate: the least position that a member of a settled shared group still needs. False if it could
- * not be had whole; then it may be too small, and its count is unknown. */
-bool share_gate(const ringbus_ring *ring, uint32_t index, struct counted *gate);
+/* share_gate: the least position that a member of a settled shared group still needs. tail: at or before
+ * the true one, as late as the caller knows. False if it could not be had whole. */
+bool share_gate(const ringbus_ring *ring, uint32_t index, uint64_t tail, struct counted *gate);
 /* share_begin: everything from here on is to be taken. Before the group is settled; or while it has no
  * member, holding the table lock. */
 void share_begin(ringbus_ring *ring, uint32_t index, struct counted start);
@@ -245,6 +260,27 @@ bool share_can_inherit(const ringbus_ring *ring, uint32_t slot, const char *grou
 bool share_has_unjudged(const ringbus_ring *ring, uint32_t index);
 void share_judge(ringbus_ring *ring, uint32_t index);
 unsigned share_living_members(const ringbus_ring *ring, uint32_t index);
+
+/* ---------------------------------------------------------------- consumer.c */
+
+/* consumer_look: what ringbus_consumer_wait would answer to a consumer of this group that stands at a
+ * position, or -EAGAIN; 0 also if there is nothing to read but a record that was given up. thorough: the
+ * kernel is asked for the dead. Changes nothing of the consumer, and reads only what stays as it is while
+ * it is attached, so any thread may ask. */
+int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thorough);
+/* consumer_look_here: the same where it stands, by its own thread: it moves over records that were given
+ * up, and takes over what a dead member of its group had taken. */
+int consumer_look_here(ringbus_consumer *consumer, bool thorough);
+
+/* ---------------------------------------------------------------- poll.c */
+
+/* poller_forget: a consumer that leaves. */
+void poller_forget(ringbus_consumer *consumer);
+
+/* ---------------------------------------------------------------- event.c */
+
+/* event_end: a consumer that leaves; its helper thread has ended on return. */
+void event_end(ringbus_consumer *consumer);
 
 /* ---------------------------------------------------------------- reader.c */
 
@@ -273,8 +309,11 @@ int lapped_catch_up(const struct lapped_reader *reader);
 void walk_records(const struct ringbus_view *view, struct counted *at, uint64_t limit);
 /* claim_is_open: the record at this position is claimed and not committed. */
 bool claim_is_open(const struct ringbus_view *view, uint64_t position);
-/* find_tail: the end of what has been published without a gap. False if it could not be had. */
+/* find_tail: the end of what has been published without a gap but for claims of the dead, which nobody
+ * will ever commit. Asks the kernel about those. False if it could not be had. */
 bool find_tail(const ringbus_ring *ring, struct counted *tail);
+/* find_gap: the same, but claims of the dead are gaps, too: what readers cannot get past as it is. */
+bool find_gap(const ringbus_ring *ring, struct counted *gap);
 /* find_start: the position and count that a start option means, read without gating. */
 int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t position,
                struct counted *found);
@@ -287,14 +326,26 @@ struct waiting {
   uint32_t *waiters;                         /* futex word that others clear; NULL: poll only */
   int (*look)(void *context, bool thorough); /* 0: done; -EAGAIN: not yet; else the answer */
   void *context;
+  bool moved; /* a look says that the place's waiters are to be others */
 };
 
-int wait_until(const ringbus_ring *ring, const struct waiting *waiting, int64_t timeout_ns);
+int wait_until(const ringbus_ring *ring, struct waiting *waiting, int64_t timeout_ns);
+
+/* Where one of several things is waited for. */
+struct place {
+  const ringbus_ring *ring;
+  uint32_t *waiters; /* as above */
+};
+#define MOST_PLACES 128u /* FUTEX_WAITV_MAX */
+/* wait_at: 1 to MOST_PLACES places at once, whatever their rings' wake modes; waiting->waiters is not
+ * used. deadline: CLOCK_MONOTONIC; INT64_MAX none. */
+int wait_at(const struct place *places, unsigned count, struct waiting *waiting, int64_t deadline);
+int64_t deadline_after(int64_t timeout_ns);
 /* publisher_needs_fence: register this process for membarrier if the ring wants it. */
 bool publisher_needs_fence(const ringbus_ring *ring);
 /* sleepers_poll: nobody can be woken here. */
 bool sleepers_poll(const ringbus_ring *ring);
-void wake_all(uint32_t *futex);
+void wake_all(uint32_t *word);
 int wait_options(enum ringbus_wait wait, int64_t look_ns, struct waiting *waiting);
 int64_t monotonic_ns(void);
 uint64_t realtime_ns(void);

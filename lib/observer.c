@@ -10,6 +10,7 @@ struct ringbus_observer {
   struct handle handle; /* for fork; holds no lock */
   struct counted at;
   struct counted lost;
+  unsigned blocked; /* see ask_whether_dead */
 };
 
 static struct lapped_reader reader_of(ringbus_observer *observer) {
@@ -49,6 +50,16 @@ int ringbus_observer_attach(ringbus_ring *ring, const struct ringbus_observer_op
   return 0;
 }
 
+/* An observer cannot give up the claim of a dead producer, but it can pass over it: nobody will ever
+ * commit it. */
+static bool pass_over_dead_claim(ringbus_observer *observer) {
+  uint32_t owner;
+  uint64_t word = claim_of_the_dead(observer->handle.ring, observer->at.position, &owner);
+  if (word)
+    observer->at.position += ringbus_word_bytes(&observer->view, word);
+  return word != 0;
+}
+
 int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,
                           struct ringbus_message *message) {
   unsigned state = state_load(&observer->view); /* STATE */
@@ -58,26 +69,13 @@ int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,
   int result = lapped_recv(&reader, buffer, size, message);
   if (result == -EOVERFLOW)
     return lapped_catch_up(&reader);
+  if (result == -EAGAIN && claim_is_open(&observer->view, observer->at.position) &&
+      ask_whether_dead(&observer->blocked, false) && pass_over_dead_claim(observer))
+    return ringbus_observer_recv(observer, buffer, size, message);
   return result == -EAGAIN && (state & RINGBUS_STATE_CLOSED) &&
                  !claim_is_open(&observer->view, observer->at.position)
              ? -EPIPE
              : result;
-}
-
-/* An observer cannot give up the claim of a dead producer, but it can pass over it: nobody will ever
- * commit it. */
-static bool pass_over_dead_claim(ringbus_observer *observer) {
-  const ringbus_ring *ring = observer->handle.ring;
-  uint64_t position = observer->at.position;
-  uint64_t word = racy_word(&observer->view, position); /* before the kernel is asked */
-  uint32_t owner = (uint32_t)(word & RINGBUS_WORD_OWNER_MASK);
-  if (observer->view.in_band ||
-      !ringbus_word_is(&observer->view, word, position, RINGBUS_WORD_CLAIMED) ||
-      (owner != 0 && owner < ring->geometry.slot_count && slot_is_held(ring, owner)) ||
-      racy_word(&observer->view, position) != word)
-    return false;
-  observer->at.position += ringbus_word_bytes(&observer->view, word);
-  return true;
 }
 
 static int look_for_data(void *context, bool thorough) {
@@ -98,7 +96,7 @@ static int look_for_data(void *context, bool thorough) {
 }
 
 int ringbus_observer_wait(ringbus_observer *observer, int64_t timeout_ns) {
-  struct waiting waiting = {RINGBUS_WAIT_ADAPTIVE, 0, NULL, look_for_data, observer};
+  struct waiting waiting = {RINGBUS_WAIT_ADAPTIVE, 0, NULL, look_for_data, observer, false};
   if (handle_is_forked(&observer->handle))
     return -ECHILD;
   return wait_until(observer->handle.ring, &waiting, timeout_ns);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,7 +45,9 @@ static void after_fork_in_child(void) {
     *handle->state = &forked_state;
     if (handle->lock_fd >= 0)
       close(handle->lock_fd);
-    handle->lock_fd = -1;
+    if (handle->event_fd >= 0) /* the parent's event loop would go on with it after a close */
+      close(handle->event_fd);
+    handle->lock_fd = handle->event_fd = -1;
   }
   for (ringbus_ring *ring = all_rings; ring; ring = ring->next) {
     ring->forked = true;
@@ -94,7 +97,7 @@ void registry_drop_ring(ringbus_ring *ring) {
 void handle_register(struct handle *handle, ringbus_ring *ring, volatile unsigned **state) {
   handle->ring = ring;
   handle->state = state;
-  handle->lock_fd = -1;
+  handle->lock_fd = handle->event_fd = -1;
   pthread_mutex_lock(&registry);
   ring->references++;
   handle->next = all_handles;
@@ -113,6 +116,8 @@ void handle_unregister(struct handle *handle) {
     handle->ring->fresh_fd = handle->lock_fd;
   else if (handle->lock_fd >= 0)
     close(handle->lock_fd);
+  if (handle->event_fd >= 0)
+    close(handle->event_fd);
   pthread_mutex_unlock(&registry);
   registry_drop_ring(handle->ring);
 }
@@ -121,13 +126,9 @@ bool state_is_forked(const volatile unsigned *state) { return state == &forked_s
 
 bool handle_is_forked(const struct handle *handle) { return state_is_forked(*handle->state); }
 
+/* Asked by hot calls, which may have interrupted whoever holds the registry's lock. */
 static bool is_own_slot(const ringbus_ring *ring, uint32_t slot) {
-  bool own = false;
-  pthread_mutex_lock(&registry);
-  for (struct handle *handle = all_handles; handle && !own; handle = handle->next)
-    own = handle->ring == ring && handle->slot == slot;
-  pthread_mutex_unlock(&registry);
-  return own;
+  return shared_load((uint64_t *)(uintptr_t)&ring->own_slots[slot / 64]) >> slot % 64 & 1;
 }
 
 bool slot_is_held(const ringbus_ring *ring, uint32_t slot) {
@@ -167,6 +168,14 @@ int locks_open(struct handle *handle) {
                       "this user write the file?)",
                       path)
                : 0;
+}
+
+int event_fd_open(struct handle *handle) {
+  pthread_mutex_lock(&registry);
+  handle->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int error = handle->event_fd < 0 ? -errno : 0;
+  pthread_mutex_unlock(&registry);
+  return error ? fail(error, "cannot make an eventfd") : 0;
 }
 
 int visitor_enter(struct visitor *visitor, ringbus_ring *ring) {
@@ -315,6 +324,7 @@ int slot_take(struct handle *handle, uint32_t role, const char *name, const char
     pthread_mutex_lock(&registry); /* is_own reads them */
     handle->slot = slot;
     handle->generation = (shared_load(&entry->state) >> 16) + 1;
+    shared_set_bits(&ring->own_slots[slot / 64], UINT64_C(1) << slot % 64);
     pthread_mutex_unlock(&registry);
     /* With the lock held and a generation of its own, nothing can take this participant for its
      * predecessor or the reverse. */
@@ -357,6 +367,7 @@ void slot_leave(struct handle *handle) {
   shared_store(&ring_slot(ring, slot)->state, handle->generation << 16 | RINGBUS_ROLE_NONE);
   pthread_mutex_lock(&registry); /* from here on this process, too, sees that it has left */
   handle->slot = 0;
+  shared_clear_bits(&ring->own_slots[slot / 64], UINT64_C(1) << slot % 64);
   pthread_mutex_unlock(&registry);
   unlock_byte(handle->lock_fd, slot_lock_offset(ring, slot));
   notify_presence(ring);
@@ -382,6 +393,10 @@ unsigned count_alive(const ringbus_ring *ring, uint32_t role) {
   for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
     uint64_t state = shared_load(&ring_slot(ring, slot)->state);
     uint32_t has = (uint32_t)(state & 0xff);
+    /* A consumer that attaches is none before it has its group. */
+    if (role == RINGBUS_ROLE_CONSUMER && has == role &&
+        shared_load32(&ring_slot(ring, slot)->group) >= ring->geometry.group_count)
+      continue;
     if (has != RINGBUS_ROLE_NONE && (role == RINGBUS_ROLE_NONE || has == role) &&
         participant_alive(ring, (state >> 16) << 16 | slot))
       alive++;
@@ -405,8 +420,7 @@ bool producer_has_gone(const ringbus_ring *ring) {
   if (state >> 16 == 0)
     return false; /* there never was one */
   /* The lock is taken before anything is written about its holder. */
-  return !is_own(ring, (state >> 16) << 16 | PRODUCER_SLOT) &&
-         !lock_is_held(ring->fd, slot_lock_offset(ring, PRODUCER_SLOT));
+  return !slot_is_held(ring, PRODUCER_SLOT);
 }
 
 void notify_presence(ringbus_ring *ring) {
@@ -432,6 +446,7 @@ int ringbus_ring_participant(const ringbus_ring *ring, uint32_t slot,
   struct ringbus_slot copy = slot_copy(ring, slot);
   memset(participant, 0, sizeof *participant);
   participant->slot = slot;
+  participant->generation = state >> 16;
   participant->role = role == RINGBUS_ROLE_PRODUCER ? RINGBUS_PRODUCER : RINGBUS_CONSUMER;
   participant->alive = participant_alive(ring, (state >> 16) << 16 | slot);
   participant->pid = copy.pid;

@@ -231,9 +231,20 @@ int ringbus_producer_finish(ringbus_producer *producer) {
 
 struct room_wait {
   ringbus_producer *producer;
+  struct waiting *waiting;
+  struct place place;
   uint64_t bytes; /* of the record there must be room for; 0: everything must have been read ... */
   uint64_t drain_to; /* ... up to here */
 };
+
+/* Many producers: what ends a lack of room. Where nobody is waited for, what is in the way is a claim,
+ * which ends by a commit; but a group may come or go meanwhile. */
+static uint32_t *room_comes_with(ringbus_producer *producer, uint64_t bytes) {
+  ringbus_ring *ring = producer->handle.ring;
+  struct slowest slowest = find_slowest(ring, (struct counted){producer->hot.tail, 0}, bytes);
+  return slowest.gated || ring_holds(ring, slowest.groups) ? &ring->header->signals.room_waiters
+                                                           : &ring->header->signals.data_waiters;
+}
 
 static int look_for_room(void *context, bool thorough) {
   struct room_wait *wait = context;
@@ -244,8 +255,14 @@ static int look_for_room(void *context, bool thorough) {
     return ringbus_slow_state(hot->view.state);
   if (thorough)
     groups_reap(producer->handle.ring, producer->handle.lock_fd);
-  if (wait->bytes && hot->many)
-    return many_room(producer, wait->bytes, thorough);
+  if (wait->bytes && hot->many) {
+    int result = many_room(producer, wait->bytes, thorough);
+    uint32_t *waiters = room_comes_with(producer, wait->bytes);
+    if (waiters != wait->place.waiters)
+      wait->waiting->moved = true;
+    wait->place.waiters = waiters;
+    return result;
+  }
   if (wait->bytes)
     return wait->bytes + 8 <= hot->limit - hot->tail ? 0 : make_room(producer, wait->bytes);
   struct slowest slowest =
@@ -254,10 +271,12 @@ static int look_for_room(void *context, bool thorough) {
 }
 
 static int wait_for_room(ringbus_producer *producer, uint64_t bytes, int64_t timeout_ns) {
-  struct room_wait wait = {producer, bytes, producer->hot.tail};
-  struct waiting waiting = {producer->wait, producer->look_ns,
-                            &producer->handle.ring->header->signals.room_waiters, look_for_room,
-                            &wait};
+  ringbus_ring *ring = producer->handle.ring;
+  struct waiting waiting = {.policy = producer->wait, .look_ns = producer->look_ns};
+  struct room_wait wait = {
+      producer, &waiting, {ring, &ring->header->signals.room_waiters}, bytes, producer->hot.tail};
+  waiting.look = look_for_room;
+  waiting.context = &wait;
   if (handle_is_forked(&producer->handle))
     return -ECHILD;
   if (producer->hot.many && producer->claim_bytes)
@@ -265,12 +284,8 @@ static int wait_for_room(ringbus_producer *producer, uint64_t bytes, int64_t tim
   if (producer->hot.many) {
     many_room(producer, 0, false); /* hot.tail becomes the true one */
     wait.drain_to = producer->hot.tail;
-    /* Where nobody is waited for, what is in the way is a claim, which ends by a commit. */
-    struct counted tail = {producer->hot.tail, 0};
-    if (!find_slowest(producer->handle.ring, tail, bytes).gated)
-      waiting.waiters = &producer->handle.ring->header->signals.data_waiters;
   }
-  return wait_until(producer->handle.ring, &waiting, timeout_ns);
+  return wait_at(&wait.place, 1, &waiting, deadline_after(timeout_ns));
 }
 
 int ringbus_producer_wait(ringbus_producer *producer, size_t length, uint32_t tag,

@@ -22,6 +22,8 @@ __attribute__((no_sanitize("thread"))) static void racy_copy(void *to, const voi
 
 __attribute__((no_sanitize("thread"))) uint64_t racy_word(const struct ringbus_view *view,
                                                           uint64_t position) {
+  if (!view->in_band) /* nothing but words is ever there */
+    return word_load(view, position);
   uint64_t word =
       *(const volatile uint64_t *)(const volatile void *)ringbus_word_at(view, position);
   shared_read_fence();
@@ -58,9 +60,9 @@ int lapped_next(const struct lapped_reader *reader, struct ringbus_message *mess
     if (passed(reader, position))
       return -EOVERFLOW;
     walked += ringbus_word_bytes(view, word);
+    reader->at->position = position += ringbus_word_bytes(view, word);
     if (walked > view->mask)
       return -EAGAIN; /* a lap of given-up records: enough for one call */
-    reader->at->position = position += ringbus_word_bytes(view, word);
     word = racy_word(view, position);
   }
   if (ringbus_word_is(view, word, position, RINGBUS_WORD_COMMITTED)) {
@@ -120,6 +122,19 @@ void walk_records(const struct ringbus_view *view, struct counted *at, uint64_t 
   }
 }
 
+/* The same, and over claims of the dead. */
+static void walk_over_the_dead(const ringbus_ring *ring, struct counted *at, uint64_t limit) {
+  for (uint64_t from = at->position; at->position - from < ring->geometry.capacity;) {
+    uint32_t owner;
+    walk_records(&ring->view, at, limit);
+    uint64_t dead =
+        distance(at->position, limit) > 0 ? claim_of_the_dead(ring, at->position, &owner) : 0;
+    if (!dead)
+      return;
+    at->position += ringbus_word_bytes(&ring->view, dead);
+  }
+}
+
 /* With many producers nobody keeps the count of the tail: it is counted from the furthest place whose
  * count is known, the floor or the cursor of a reader. */
 static void find_counted(const ringbus_ring *ring, struct counted floor, struct counted *furthest) {
@@ -132,7 +147,7 @@ static void find_counted(const ringbus_ring *ring, struct counted floor, struct 
     if (!whole)
       continue;
     if (group_is_shared(ring, index))
-      whole = share_gate(ring, index, &cursor);
+      whole = share_gate(ring, index, tail_told(ring), &cursor);
     else
       whole = counted_load(&group->cursor, &cursor);
     if (whole && distance(furthest->position, cursor.position) > 0 &&
@@ -142,7 +157,7 @@ static void find_counted(const ringbus_ring *ring, struct counted floor, struct 
   }
 }
 
-bool find_tail(const ringbus_ring *ring, struct counted *tail) {
+static bool find_end(const ringbus_ring *ring, bool over_the_dead, struct counted *tail) {
   uint64_t *floor_field = &ring->header->floor.position;
   if (!ring_has_many_producers(ring))
     return counted_load(&ring->header->tail.position, tail);
@@ -152,12 +167,22 @@ bool find_tail(const ringbus_ring *ring, struct counted *tail) {
       continue;
     find_counted(ring, floor, tail);
     uint64_t from = tail->position;
-    walk_records(&ring->view, tail, floor.position + ring->geometry.capacity);
+    uint64_t limit = floor.position + ring->geometry.capacity;
+    if (over_the_dead)
+      walk_over_the_dead(ring, tail, limit);
+    else
+      walk_records(&ring->view, tail, limit);
     if (!ringbus_floor_has_passed(shared_word(floor_field), from))
       return true; /* else the walk may have followed words of a later lap */
   }
   return false;
 }
+
+bool find_tail(const ringbus_ring *ring, struct counted *tail) {
+  return find_end(ring, true, tail);
+}
+
+bool find_gap(const ringbus_ring *ring, struct counted *gap) { return find_end(ring, false, gap); }
 
 int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t position,
                struct counted *found) {
@@ -177,7 +202,7 @@ int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t posi
     if (distance(floor.position, position) < 0 ||
         (uint64_t)distance(floor.position, position) > ring->geometry.capacity)
       break;
-    walk_records(&ring->view, found, position);
+    walk_over_the_dead(ring, found, position);
     if (ringbus_floor_has_passed(shared_word(floor_field), floor.position))
       continue; /* the walk may have followed overwritten words */
     if (found->position == position)

@@ -27,8 +27,10 @@ static bool gate_load(ringbus_ring *ring, uint32_t index, uint64_t tail, uint64_
     bool settled = (gating & RINGBUS_GATING_MASK) == RINGBUS_GATING_SETTLED;
     uint64_t raw;
     if (shared && settled) {
-      *exact = share_gate(ring, index, cursor);
+      *exact = share_gate(ring, index, tail, cursor);
       raw = cursor->position;
+      if (!*exact) /* it is being changed all the time: look again */
+        continue;
     } else {
       raw = shared_load(&group->cursor);
       *exact = counted_load(&group->cursor, cursor); /* RELEASE */

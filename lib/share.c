@@ -22,8 +22,8 @@
  * The gate (what a producer must keep): the least of group.take, looked at first, and of all notes.
  * Looking at the notes one by one could miss a run that moves from a slot not yet looked at to one
  * already passed: group.moves is counted up before the old note goes, and a look during which it changed
- * is repeated. A note more than a lap behind group.take is a loser's who was stopped for long: a winner's
- * would have been waited for.
+ * is repeated. A note more than a lap behind the tail is that of a loser who was stopped for long: a
+ * winner's would have been waited for.
  *
  * A slot whose holder is gone, but whose note is not, is given to nobody but a new member of the same
  * group, who inherits the run. */
@@ -61,20 +61,20 @@ static bool is_member(const ringbus_ring *ring, uint32_t slot, uint32_t group) {
 
 /* ---------------------------------------------------------------- the gate */
 
-bool share_gate(const ringbus_ring *ring, uint32_t index, struct counted *gate) {
+bool share_gate(const ringbus_ring *ring, uint32_t index, uint64_t tail, struct counted *gate) {
   struct ringbus_group *group = ring_group(ring, index);
   for (int tries = 0; tries < 100; tries++) {
     uint64_t moves = shared_load(&group->moves); /* TAKE */
     struct pair least, taken;
     bool whole = pair_load(group->take, &least); /* TAKE: before the notes */
-    uint64_t take = least.first;
+    uint64_t furthest = distance(tail, least.first) > 0 ? least.first : tail;
     for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++) {
       if (!is_member(ring, slot, index))
         continue;
       whole = pair_load(ring_slot(ring, slot)->taken, &taken) && whole; /* TAKE */
       if (taken_state(taken.first) != RINGBUS_TAKEN_NOTHING &&
           distance(least.first, taken_from(taken.first)) < 0 &&
-          take - taken_from(taken.first) <= ring->geometry.capacity)
+          furthest - taken_from(taken.first) <= ring->geometry.capacity)
         least = (struct pair){taken_from(taken.first), taken.second};
     }
     gate->position = least.first;
@@ -260,17 +260,19 @@ static bool take_over(ringbus_consumer *consumer) {
   ringbus_ring *ring = consumer->handle.ring;
   struct pair taken;
   bool any = false, done = false;
+  int saved = errno; /* hot calls come here, and leave errno alone */
   for (uint32_t slot = 1; slot < ring->geometry.slot_count && !any; slot++)
     any = has_note_of_the_dead(ring, consumer->group, slot, &taken);
   /* If somebody else is at it right now, the next look will do. */
-  if (!any || table_try_lock(consumer->handle.lock_fd) != 0)
-    return false;
-  share_judge(ring, consumer->group);
-  for (uint32_t slot = 1; slot < ring->geometry.slot_count && !done; slot++)
-    done = has_note_of_the_dead(ring, consumer->group, slot, &taken) && is_run(ring, slot, taken) &&
-           take_over_from(consumer, slot, taken);
-  table_unlock(consumer->handle.lock_fd);
-  wake_producers(ring);
+  if (any && table_try_lock(consumer->handle.lock_fd) == 0) {
+    share_judge(ring, consumer->group);
+    for (uint32_t slot = 1; slot < ring->geometry.slot_count && !done; slot++)
+      done = has_note_of_the_dead(ring, consumer->group, slot, &taken) &&
+             is_run(ring, slot, taken) && take_over_from(consumer, slot, taken);
+    table_unlock(consumer->handle.lock_fd);
+    wake_producers(ring);
+  }
+  errno = saved;
   return done;
 }
 
@@ -301,24 +303,21 @@ static int take(ringbus_consumer *consumer, size_t max) {
   struct ringbus_group *group = ring_group(ring, consumer->group);
   for (int tries = 0; tries < 1000; tries++) {
     struct pair now;
-    struct ringbus_message message;
-    uint64_t bytes, state, messages = 0;
-    int result;
+    uint64_t word, messages = 0;
     if (!pair_load(group->take, &now)) /* TAKE */
       continue;
     uint64_t at = now.first, to = now.first;
-    for (; messages < max; messages++) {
-      result = next_gated(&ring->view, &at, &message, &bytes, &state);
-      if (result != 0)
-        break;
-      to = at += bytes;
+    /* Words only: if others were faster, what they describe is being overwritten. */
+    while (messages < max && next_state(&ring->view, &at, &word) == RINGBUS_WORD_COMMITTED) {
+      to = at += ringbus_word_bytes(&ring->view, word);
+      messages++;
     }
     if (messages == 0)
       to = at; /* behind records that were given up, if there were any */
     if (to == now.first) {
       if (shared_load(&group->take[0]) != now.first)
         continue; /* what was looked at may have been a later lap */
-      return result;
+      return -EAGAIN;
     }
     confirm_last_taker(ring, consumer->group, now);
     uint64_t count = whole_count(ring, now.second);
@@ -356,16 +355,12 @@ static int take_or_take_over(ringbus_consumer *consumer, size_t max) {
 static int nothing_to_take(const ringbus_consumer *consumer, bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
   struct counted gate;
-  struct ringbus_message message;
-  uint64_t bytes, word_state_there;
-  if (!ended || !share_gate(ring, consumer->group, &gate) ||
+  uint64_t word;
+  if (!ended || !share_gate(ring, consumer->group, tail_told(ring), &gate) ||
       gate.position != shared_load(&ring_group(ring, consumer->group)->take[0]))
     return -EAGAIN;
-  shared_fence(); /* STATE, see nothing_or_end in consumer.c */
-  return next_gated(&ring->view, &gate.position, &message, &bytes, &word_state_there) == -EAGAIN &&
-                 word_state_there == RINGBUS_WORD_FREE
-             ? -EPIPE
-             : -EAGAIN;
+  shared_fence(); /* STATE, see state_before_words in consumer.c */
+  return next_state(&ring->view, &gate.position, &word) == RINGBUS_WORD_FREE ? -EPIPE : -EAGAIN;
 }
 
 static bool run_has_more(const ringbus_consumer *consumer) {
@@ -379,14 +374,23 @@ static bool holds_a_run(const ringbus_consumer *consumer) {
 /* The next message of the run, which is not passed over yet. */
 static int next_of_run(ringbus_consumer *consumer, struct ringbus_message *message,
                        uint64_t *bytes) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
   uint64_t state;
-  int result = next_gated(&consumer->hot.view, &consumer->hot.position, message, bytes, &state);
+  int result = next_gated(&hot->view, &hot->position, message, bytes, &state);
   message->redelivered = consumer->redelivered;
-  /* What was taken was there to be read. */
+  /* A run ends with a message, and what was taken was there to be read. */
   return result == -EAGAIN ||
-                 (result == 0 && distance(consumer->hot.position + *bytes, consumer->run_to) < 0)
+                 (result == 0 && distance(hot->position + *bytes, consumer->run_to) < 0)
              ? -EBADMSG
              : result;
+}
+
+/* A run to hand messages out of. Returns 0, -EAGAIN, -EPIPE, -EBADMSG. */
+static int need_run(ringbus_consumer *consumer, size_t max, unsigned state) {
+  if (run_has_more(consumer))
+    return 0;
+  int result = take_or_take_over(consumer, max);
+  return result == -EAGAIN ? nothing_to_take(consumer, state & RINGBUS_STATE_CLOSED) : result;
 }
 
 int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messages, size_t max,
@@ -396,23 +400,19 @@ int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messa
   *count = 0;
   if (max == 0)
     return -EINVAL;
-  if (!run_has_more(consumer)) {
-    if (holds_a_run(consumer))
-      return -EBUSY;
-    int result = take_or_take_over(consumer, max);
-    if (result != 0)
-      return result == -EAGAIN ? nothing_to_take(consumer, state & RINGBUS_STATE_CLOSED) : result;
-  }
-  while (*count < max && run_has_more(consumer)) {
+  if (!run_has_more(consumer) && holds_a_run(consumer))
+    return -EBUSY;
+  int result = need_run(consumer, max, state);
+  while (result == 0 && *count < max && run_has_more(consumer)) {
     uint64_t bytes;
-    int result = next_of_run(consumer, &messages[*count], &bytes);
-    if (result != 0)
-      return *count ? 0 : result;
-    hot->position += bytes;
-    hot->count++;
-    ++*count;
+    result = next_of_run(consumer, &messages[*count], &bytes);
+    if (result == 0) {
+      hot->position += bytes;
+      hot->count++;
+      ++*count;
+    }
   }
-  return 0;
+  return *count ? 0 : result;
 }
 
 int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
@@ -421,16 +421,11 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   unsigned state = state_load(&hot->view); /* STATE */
   struct ringbus_message found;
   uint64_t bytes;
-  int result = 0;
-  if (!run_has_more(consumer)) {
-    if (holds_a_run(consumer))
-      result = share_release(consumer);
-    if (result == 0)
-      result = take_or_take_over(consumer, 1);
-    if (result != 0)
-      return result == -EAGAIN ? nothing_to_take(consumer, state & RINGBUS_STATE_CLOSED) : result;
-  }
-  result = next_of_run(consumer, &found, &bytes);
+  if (!run_has_more(consumer) && holds_a_run(consumer))
+    share_release(consumer);
+  int result = need_run(consumer, 1, state);
+  if (result == 0)
+    result = next_of_run(consumer, &found, &bytes);
   if (result != 0)
     return result;
   if (message) {
@@ -444,6 +439,14 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   hot->position += bytes;
   hot->count++;
   return share_release(consumer);
+}
+
+/* The kernel is asked only if somebody sleeps. */
+static bool stream_has_ended(const ringbus_consumer *consumer) {
+  ringbus_ring *ring = consumer->handle.ring;
+  return (state_load(&consumer->hot.view) & RINGBUS_STATE_CLOSED) ||
+         (consumer->end_without_producer && shared_load32(&ring->header->signals.data_waiters) &&
+          producer_has_gone(ring));
 }
 
 int share_release(ringbus_consumer *consumer) {
@@ -464,9 +467,15 @@ int share_release(ringbus_consumer *consumer) {
   consumer->run_count = hot->count;
   wake_producers(consumer->handle.ring);
   /* At the end of the stream the others wait for what this member held. */
-  if (state_load(&hot->view) & RINGBUS_STATE_CLOSED)
+  if (stream_has_ended(consumer))
     ringbus_slow_wake(&consumer->handle.ring->header->signals.data_waiters);
   return 0;
+}
+
+void share_leave(ringbus_consumer *consumer) {
+  struct ringbus_slot *own = own_slot(consumer);
+  if (shared_load32(&own->flags) & RINGBUS_SLOT_AT_MOST_ONCE)
+    shared_store(&own->taken[0], 0); /* TAKE */
 }
 
 void share_tell(const ringbus_consumer *consumer, struct counted *at) {
@@ -477,22 +486,24 @@ void share_tell(const ringbus_consumer *consumer, struct counted *at) {
   *at = (struct counted){now.first, whole_count(consumer->handle.ring, now.second)};
 }
 
-int share_look(ringbus_consumer *consumer, bool thorough, bool ended) {
+bool share_look_here(ringbus_consumer *consumer, bool thorough) {
+  return run_has_more(consumer) || holds_a_run(consumer) || (thorough && take_over(consumer));
+}
+
+int share_look(const ringbus_consumer *consumer, bool thorough, bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
-  struct ringbus_message message;
-  uint64_t bytes, state;
-  if (run_has_more(consumer) || holds_a_run(consumer))
-    return 0;
-  if (thorough && take_over(consumer))
-    return 0;
-  uint64_t at = shared_load(&ring_group(ring, consumer->group)->take[0]);
-  int result = next_gated(&ring->view, &at, &message, &bytes, &state);
-  if (result == -EAGAIN && state == RINGBUS_WORD_CLAIMED && thorough) {
+  struct pair taken;
+  uint64_t word, at = shared_load(&ring_group(ring, consumer->group)->take[0]);
+  uint64_t from = at, state = next_state(&ring->view, &at, &word);
+  if (state == RINGBUS_WORD_CLAIMED && thorough) {
     if (claim_recover(ring, at))
       return 0;
     claim_note_blocked(ring, at);
   }
-  if (result != -EAGAIN)
+  if (state == RINGBUS_WORD_COMMITTED || at != from)
     return 0;
+  for (uint32_t slot = 1; thorough && slot < ring->geometry.slot_count; slot++)
+    if (has_note_of_the_dead(ring, consumer->group, slot, &taken))
+      return 0;
   return nothing_to_take(consumer, ended);
 }

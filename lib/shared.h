@@ -9,6 +9,10 @@
 
 #if defined(__x86_64__)
 #define AO_CMPXCHG16B_AVAILABLE 1 /* every 64-bit x86 since 2005, whatever -march says */
+#ifdef __clang__ /* its own 16-byte operations want -mcx16; libatomic_ops has the instruction */
+#define AO_SKIPATOMIC_double_compare_and_swap_ANY
+#define AO_SKIPATOMIC_DOUBLE_LOAD_STORE_ANY
+#endif
 #endif
 #include <ringbus/inline.h>
 
@@ -99,8 +103,13 @@ static inline void shared_set_bits32(uint32_t *field, uint32_t bits) {
   AO_int_or_full((volatile unsigned *)field, bits); /* STATE */
 }
 
-static inline void shared_increment32(uint32_t *field) {
-  AO_int_fetch_and_add1_full((volatile unsigned *)field);
+/* Returns what was there before. */
+static inline uint32_t shared_increment32(uint32_t *field) {
+  return AO_int_fetch_and_add1_full((volatile unsigned *)field);
+}
+
+static inline bool shared_replace32(uint32_t *field, uint32_t old, uint32_t with) {
+  return AO_int_compare_and_swap_full((volatile unsigned *)field, old, with); /* SLEEP */
 }
 
 /* The full fence of JOIN, ANNOUNCE and SLEEP. */

@@ -2,8 +2,9 @@
 /* command.h - what the verbs of the `ringbus` command share.
  *
  *   ringbus.c    main, the verb table, errors, values of options, signals, opening rings
+ *   text.c       what others have written, fit for a terminal and for JSON
  *   progress.c   the line that tells a person how far it is
- *   create.c info.c send.c recv.c rm.c   one verb each: <verb>_run and <verb>_help
+ *   create.c info.c dump.c send.c recv.c repair.c rm.c   one verb each: <verb>_run and <verb>_help
  *
  * A verb parses its options with getopt_long, does its work and returns an exit code. Mistakes in the
  * options end the process at once (nothing has been opened then); every later error is printed where
@@ -87,6 +88,7 @@ struct ring_request {
   const char *name;
   bool wait;                /* for a ring that is not there yet */
   bool create;              /* if it is not there */
+  bool many_producers;      /* of a ring that is created */
   uint64_t create_capacity; /* 0: the library's default */
   int64_t timeout_ns;       /* of wait */
 };
@@ -94,6 +96,32 @@ struct ring_request {
 /* open_ring: open the ring for reading and writing. Returns COMMAND_OK, or an exit code after
  * reporting. */
 int open_ring(const struct ring_request *request, ringbus_ring **ring);
+
+/* open_to_look: open a ring read-only; "-" is a copy of a ring's file on standard input. Returns
+ * COMMAND_OK, or an exit code after reporting. */
+int open_to_look(const char *name, ringbus_ring **ring);
+
+/* ---------------------------------------------------------------- text */
+
+/* printable_bytes: how many bytes the character at text has, of at most room (1 or more); 0 if it is
+ * not well-formed UTF-8, or controls terminals. */
+size_t printable_bytes(const char *text, size_t room);
+
+/* make_printable: a name from the file must not control a terminal or break JSON: such bytes become
+ * '?'. Returns name. */
+const char *make_printable(char *name);
+
+/* local_time: a CLOCK_REALTIME, for people. Returns text. */
+const char *local_time(uint64_t realtime_ns, char text[24]);
+
+/* describe_participant: name, pid, slot and since when, in one line. Returns text. */
+enum { DESCRIPTION_BYTES = 256 };
+const char *describe_participant(const struct ringbus_participant *participant,
+                                 char text[DESCRIPTION_BYTES]);
+
+/* add_whole: a number to a JSON object. cJSON keeps numbers as doubles, which would round 64 bits. */
+struct cJSON;
+void add_whole(struct cJSON *object, const char *key, uint64_t value);
 
 /* ---------------------------------------------------------------- progress */
 
@@ -115,11 +143,14 @@ void progress_end(struct progress *progress);
 
 int create_run(int argc, char **argv);
 int info_run(int argc, char **argv);
+int dump_run(int argc, char **argv);
 int send_run(int argc, char **argv);
 int recv_run(int argc, char **argv);
+int repair_run(int argc, char **argv);
 int rm_run(int argc, char **argv);
 
-extern const char create_help[], info_help[], send_help[], recv_help[], rm_help[];
+extern const char create_help[], info_help[], dump_help[], send_help[], recv_help[], repair_help[],
+    rm_help[];
 
 /* verb_help: print a verb's help and the exit codes to stdout. Returns COMMAND_OK. */
 int verb_help(const char *help);

@@ -12,7 +12,12 @@ const char create_help[] =
     "Make a ring. Its file has its final size at once and never grows.\n"
     "\n"
     "  --capacity SIZE       bytes of messages it holds: a power of two, 4K to 1T (default 1M)\n"
-    "  --participants N      attached at the same time, 1 to 1023 (default 63)\n"
+    "  --many-producers      several may send at once, in one order that all readers see; "
+    "messages\n"
+    "                        take multiples of 64 bytes\n"
+    "  --overwrite           nobody is waited for: the oldest messages make way for new ones\n"
+    "                        (flight recorder)\n"
+    "  --participants N      attached at the same time, 2 to 1023 (default 63)\n"
     "  --groups N            groups of consumers, 1 to 64 (default 16)\n"
     "  --no-group WHAT       without any group: hold messages until the ring is full (default),\n"
     "                        or drop the oldest\n"
@@ -23,10 +28,14 @@ const char create_help[] =
     "\n"
     "Examples\n"
     "  ringbus create quotes --capacity 16M\n"
+    "  ringbus create jobs --many-producers\n"
+    "  ringbus create trace --many-producers --overwrite --capacity 64M\n"
     "  ringbus create /dev/shm/shared --mode 0660 --file-group video\n";
 
 enum {
   OPTION_CAPACITY = 256,
+  OPTION_MANY_PRODUCERS,
+  OPTION_OVERWRITE,
   OPTION_PARTICIPANTS,
   OPTION_GROUPS,
   OPTION_NO_GROUP,
@@ -38,6 +47,8 @@ enum {
 
 static const struct option long_options[] = {
     {"capacity", required_argument, NULL, OPTION_CAPACITY},
+    {"many-producers", no_argument, NULL, OPTION_MANY_PRODUCERS},
+    {"overwrite", no_argument, NULL, OPTION_OVERWRITE},
     {"participants", required_argument, NULL, OPTION_PARTICIPANTS},
     {"groups", required_argument, NULL, OPTION_GROUPS},
     {"no-group", required_argument, NULL, OPTION_NO_GROUP},
@@ -72,19 +83,27 @@ int create_run(int argc, char **argv) {
   static const char *const no_group_names[] = {"hold", "drop", NULL};
   static const char *const wake_names[] = {"membarrier", "fence", "never", NULL};
   struct ringbus_create_options options = {.capacity = 0};
+  bool no_group_given = false;
   int found;
   while ((found = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
     switch (found) {
     case OPTION_CAPACITY:
       options.capacity = parse_capacity("--capacity", optarg);
       break;
+    case OPTION_MANY_PRODUCERS:
+      options.many_producers = true;
+      break;
+    case OPTION_OVERWRITE:
+      options.overwrite = true;
+      break;
     case OPTION_PARTICIPANTS:
-      options.max_participants = (uint32_t)parse_number("--participants", optarg, 1, 1023);
+      options.max_participants = (uint32_t)parse_number("--participants", optarg, 2, 1023);
       break;
     case OPTION_GROUPS:
       options.max_groups = (uint32_t)parse_number("--groups", optarg, 1, 64);
       break;
     case OPTION_NO_GROUP:
+      no_group_given = true;
       options.no_group = (enum ringbus_no_group)parse_choice("--no-group", optarg, no_group_names);
       break;
     case OPTION_WAKE:
@@ -108,6 +127,8 @@ int create_run(int argc, char **argv) {
   }
   if (argc - optind != 1)
     usage_error("expected one NAME, got %d", argc - optind);
+  if (options.overwrite && no_group_given)
+    usage_error("--no-group is not for a ring with --overwrite, which never holds anything");
 
   const char *name = argv[optind];
   ringbus_ring *ring;

@@ -8,13 +8,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 const char info_help[] = "Usage: ringbus info NAME [--json]\n"
-                         "Show a ring: its size and state, who is attached, and where its groups "
-                         "stand. Changes nothing;\n"
-                         "read permission is enough.\n"
+                         "Show a ring: its size and state, who is attached, where its groups "
+                         "stand, and who waits for\n"
+                         "whom. Changes nothing; read permission is enough. A NAME of - is a copy "
+                         "of a ring's file on\n"
+                         "standard input.\n"
                          "\n"
                          "  --json   as one JSON object; the names of its members stay as they "
                          "are. Positions and counts\n"
@@ -43,46 +43,22 @@ static const char *state_name(const struct ringbus_ring_info *info) {
   return info->retired ? "retired" : info->closed ? "closed" : "open";
 }
 
-/* ---------------------------------------------------------------- names that others have written */
-
-/* How many bytes the well-formed, printable UTF-8 character at text has; 0 if there is none. */
-static size_t printable_bytes(const unsigned char *text) {
-  if (text[0] < 0x80)
-    return text[0] >= 0x20 && text[0] != 0x7f ? 1 : 0;
-  size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-  uint32_t character = text[0] & (0xffu >> (length + 1));
-  for (size_t index = 1; index < length; index++) {
-    if ((text[index] & 0xc0) != 0x80)
-      return 0;
-    character = character << 6 | (text[index] & 0x3fu);
-  }
-  static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000}; /* 0x80 to 0x9f control terminals */
-  bool surrogate = character >= 0xd800 && character <= 0xdfff;
-  bool bad_lead = text[0] < 0xc2 || text[0] > 0xf4;
-  return bad_lead || surrogate || character < least[length] || character > 0x10ffff ? 0 : length;
-}
-
-/* make_printable: a name from the file must not control a terminal or break JSON: such bytes become
- * '?'. Returns name. */
-static const char *make_printable(char *name) {
-  for (char *at = name; *at != '\0';) {
-    size_t length = printable_bytes((const unsigned char *)at);
-    if (length == 0) {
-      *at = '?';
-      length = 1;
-    }
-    at += length;
-  }
-  return name;
-}
-
 /* ---------------------------------------------------------------- JSON */
 
-/* cJSON keeps numbers as doubles, which would round 64-bit positions. */
-static void add_whole(cJSON *object, const char *key, uint64_t value) {
-  char digits[21];
-  snprintf(digits, sizeof digits, "%" PRIu64, value);
-  cJSON_AddRawToObject(object, key, digits);
+static cJSON *participant_object(struct ringbus_participant *participant) {
+  cJSON *object = cJSON_CreateObject();
+  add_whole(object, "slot", participant->slot);
+  cJSON_AddStringToObject(object, "role", NAME_OF(role_names, participant->role));
+  cJSON_AddBoolToObject(object, "alive", participant->alive);
+  add_whole(object, "pid", participant->pid);
+  cJSON_AddBoolToObject(object, "pid_is_local", participant->pid_is_local);
+  add_whole(object, "attached_ns", participant->attached_ns);
+  cJSON_AddStringToObject(object, "name", make_printable(participant->name));
+  if (participant->role == RINGBUS_CONSUMER)
+    cJSON_AddStringToObject(object, "group", make_printable(participant->group));
+  else
+    cJSON_AddNullToObject(object, "group");
+  return object;
 }
 
 static void add_participants(cJSON *object, const ringbus_ring *ring,
@@ -90,22 +66,30 @@ static void add_participants(cJSON *object, const ringbus_ring *ring,
   cJSON *list = cJSON_AddArrayToObject(object, "participants");
   for (uint32_t slot = 1; slot <= info->max_participants; slot++) {
     struct ringbus_participant participant;
-    if (ringbus_ring_participant(ring, slot, &participant) != 0)
-      continue;
-    cJSON *item = cJSON_CreateObject();
-    add_whole(item, "slot", participant.slot);
-    cJSON_AddStringToObject(item, "role", NAME_OF(role_names, participant.role));
-    cJSON_AddBoolToObject(item, "alive", participant.alive);
-    add_whole(item, "pid", participant.pid);
-    cJSON_AddBoolToObject(item, "pid_is_local", participant.pid_is_local);
-    add_whole(item, "attached_ns", participant.attached_ns);
-    cJSON_AddStringToObject(item, "name", make_printable(participant.name));
-    if (participant.role == RINGBUS_CONSUMER)
-      cJSON_AddStringToObject(item, "group", make_printable(participant.group));
-    else
-      cJSON_AddNullToObject(item, "group");
-    cJSON_AddItemToArray(list, item);
+    if (ringbus_ring_participant(ring, slot, &participant) == 0)
+      cJSON_AddItemToArray(list, participant_object(&participant));
   }
+}
+
+/* add_blame: null if nobody is waited for. */
+static void add_blame(cJSON *object, const char *key, const ringbus_ring *ring,
+                      enum ringbus_role waiting) {
+  struct ringbus_blame blame;
+  if (ringbus_ring_blame(ring, waiting, &blame) != 0) {
+    cJSON_AddNullToObject(object, key);
+    return;
+  }
+  cJSON *item = cJSON_AddObjectToObject(object, key);
+  if (blame.group[0] != '\0')
+    cJSON_AddStringToObject(item, "group", make_printable(blame.group));
+  else
+    cJSON_AddNullToObject(item, "group");
+  add_whole(item, "position", blame.position);
+  add_whole(item, "bytes", blame.bytes);
+  add_whole(item, "since_ns", blame.since_ns);
+  cJSON_AddItemToObject(item, "participant",
+                        blame.slot == 0 ? cJSON_CreateNull()
+                                        : participant_object(&blame.participant));
 }
 
 static void add_groups(cJSON *object, const ringbus_ring *ring,
@@ -120,7 +104,9 @@ static void add_groups(cJSON *object, const ringbus_ring *ring,
     cJSON_AddStringToObject(item, "policy", NAME_OF(policy_names, group.policy));
     cJSON_AddBoolToObject(item, "durable", group.durable);
     cJSON_AddBoolToObject(item, "gating", group.gating);
+    cJSON_AddBoolToObject(item, "shared", group.shared);
     cJSON_AddBoolToObject(item, "attached", group.attached);
+    add_whole(item, "members", group.members);
     add_whole(item, "slot", group.slot);
     add_whole(item, "max_lag", group.max_lag);
     add_whole(item, "cursor", group.cursor);
@@ -129,6 +115,7 @@ static void add_groups(cJSON *object, const ringbus_ring *ring,
     add_whole(item, "lag_messages", group.lag_messages);
     add_whole(item, "lost_messages", group.lost_messages);
     add_whole(item, "lost_bytes", group.lost_bytes);
+    add_whole(item, "redelivered", group.redelivered);
     cJSON_AddItemToArray(list, item);
   }
 }
@@ -148,6 +135,8 @@ static int print_json(const char *name, const ringbus_ring *ring, struct ringbus
   add_whole(object, "capacity", info->capacity);
   add_whole(object, "max_message", info->max_message);
   add_whole(object, "file_bytes", info->file_bytes);
+  cJSON_AddBoolToObject(object, "many_producers", info->many_producers);
+  cJSON_AddBoolToObject(object, "overwrite", info->overwrite);
   cJSON_AddStringToObject(object, "no_group", NAME_OF(no_group_names, info->no_group));
   cJSON_AddStringToObject(object, "wake", NAME_OF(wake_names, info->wake));
   add_whole(object, "oldest", info->oldest);
@@ -158,10 +147,13 @@ static int print_json(const char *name, const ringbus_ring *ring, struct ringbus
   add_whole(object, "max_lag", info->max_lag);
   add_whole(object, "broken_cursors", info->broken_cursors);
   add_whole(object, "dropped", info->dropped);
+  add_whole(object, "recovered", info->recovered);
   add_whole(object, "max_participants", info->max_participants);
   add_whole(object, "max_groups", info->max_groups);
   add_participants(object, ring, info);
   add_groups(object, ring, info);
+  add_blame(object, "readers_wait_for", ring, RINGBUS_CONSUMER);
+  add_blame(object, "producers_wait_for", ring, RINGBUS_PRODUCER);
 
   char *text = cJSON_Print(object);
   cJSON_Delete(object);
@@ -182,14 +174,6 @@ static const char *short_size(uint64_t bytes, char text[24]) {
     power++;
   }
   snprintf(text, 24, power == 0 ? "%" PRIu64 : "%" PRIu64 "%c", bytes, " KMGT"[power]);
-  return text;
-}
-
-static const char *local_time(uint64_t realtime_ns, char text[24]) {
-  time_t seconds = (time_t)(realtime_ns / 1000000000);
-  struct tm parts;
-  if (localtime_r(&seconds, &parts) == NULL || strftime(text, 24, "%Y-%m-%d %H:%M:%S", &parts) == 0)
-    snprintf(text, 24, "?");
   return text;
 }
 
@@ -228,15 +212,35 @@ static void print_groups(const ringbus_ring *ring, const struct ringbus_ring_inf
              "name");
       first = false;
     }
-    char limit[24];
+    char limit[24], members[64] = "";
+    if (group.shared)
+      snprintf(members, sizeof members, ", shared by %" PRIu32 ", redelivered %" PRIu64,
+               group.members, group.redelivered);
     printf("  %-20" PRIu64 "  %12" PRIu64 "  %12" PRIu64 "  %12" PRIu64
-           "  %s: %s%s%s, %s, %s, %s\n",
+           "  %s: %s%s%s, %s, %s, %s%s\n",
            group.cursor, group.lag_messages, group.lag_bytes, group.lost_messages,
            make_printable(group.name), NAME_OF(policy_names, group.policy),
            group.max_lag == 0 ? "" : ", max lag ",
            group.max_lag == 0 ? "" : short_size(group.max_lag, limit),
            group.durable ? "durable" : "ephemeral", group.attached ? "attached" : "not attached",
-           group.gating ? "gating" : "not gating");
+           group.gating ? "gating" : "not gating", members);
+  }
+}
+
+static void print_who_waits(const ringbus_ring *ring) {
+  struct ringbus_blame blame;
+  char who[DESCRIPTION_BYTES], when[24];
+  if (ringbus_ring_blame(ring, RINGBUS_CONSUMER, &blame) == 0) {
+    printf("readers wait  for the message at position %" PRIu64 ", %s%s: %s\n", blame.position,
+           blame.since_ns == 0 ? "begun and not committed" : "since ",
+           blame.since_ns == 0 ? "" : local_time(blame.since_ns, when),
+           blame.slot == 0 ? "of somebody who is gone"
+                           : describe_participant(&blame.participant, who));
+  }
+  if (ringbus_ring_blame(ring, RINGBUS_PRODUCER, &blame) == 0) {
+    printf("producers     wait, or will, for group %s, %" PRIu64 " bytes behind: %s\n",
+           make_printable(blame.group), blame.bytes,
+           blame.slot == 0 ? "nobody reads for it" : describe_participant(&blame.participant, who));
   }
 }
 
@@ -248,16 +252,21 @@ static void print_text(const char *name, const ringbus_ring *ring, struct ringbu
   printf("file          %" PRIu64 " bytes, layout %" PRIu32 ", made by ringbus %s on %s\n",
          info->file_bytes, info->layout_version, make_printable(info->library_version),
          local_time(info->created_ns, when));
-  printf("without group %s; wake by %s\n", NAME_OF(no_group_names, info->no_group),
-         NAME_OF(wake_names, info->wake));
+  printf("kind          %s producer%s; wake by %s\n", info->many_producers ? "many" : "one",
+         info->many_producers ? "s" : "", NAME_OF(wake_names, info->wake));
+  printf("room          %s; without group %s\n",
+         info->overwrite ? "the oldest make way (overwrite)" : "waits for groups that gate",
+         info->overwrite ? "the same" : NAME_OF(no_group_names, info->no_group));
   printf("oldest        position %" PRIu64 ", message %" PRIu64 "\n", info->oldest,
          info->oldest_count);
   printf("tail          position %" PRIu64 ", message %" PRIu64 "\n", info->tail, info->tail_count);
   printf("so far        found full %" PRIu64 " times, greatest lag %" PRIu64
-         " bytes, dropped %" PRIu64 " messages, broken cursors %" PRIu64 "\n",
-         info->full_events, info->max_lag, info->dropped, info->broken_cursors);
+         " bytes, dropped %" PRIu64 " messages, broken cursors %" PRIu64
+         ", claims of the dead given up %" PRIu64 "\n",
+         info->full_events, info->max_lag, info->dropped, info->broken_cursors, info->recovered);
   print_participants(ring, info);
   print_groups(ring, info);
+  print_who_waits(ring);
 }
 
 int info_run(int argc, char **argv) {
@@ -278,14 +287,12 @@ int info_run(int argc, char **argv) {
     usage_error("expected one NAME, got %d", argc - optind);
 
   const char *name = argv[optind];
-  const struct ringbus_open_options options = {.read_only = true};
   ringbus_ring *ring;
-  int error = ringbus_ring_open(name, &options, &ring);
-  if (error != 0)
-    return failed_call(name, error);
+  int code = open_to_look(name, &ring);
+  if (code != COMMAND_OK)
+    return code;
   struct ringbus_ring_info info;
-  int code = COMMAND_OK;
-  error = ringbus_ring_info(ring, &info);
+  int error = ringbus_ring_info(ring, &info);
   if (error != 0)
     code = failed_call(name, error);
   else if (json)

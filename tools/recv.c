@@ -34,6 +34,10 @@ const char recv_help[] =
     "      --overwrite           replaced\n"
     "  --group GROUP             read as this group, which remembers where it stands; without it,\n"
     "                            as a group that ends with this process\n"
+    "  --shared                  with others of this group: each message goes to one of them. What "
+    "a\n"
+    "                            member had taken and not written when it died, others get again\n"
+    "  --at-most-once            with --shared: rather lost than twice, if this member dies\n"
     "  --policy POLICY           of a new group: gate (default: the producer waits for it),\n"
     "                            gate-while-attached, or lapped (never waited for)\n"
     "  --max-lag SIZE            of a new group: lapped when it is this many bytes behind\n"
@@ -52,11 +56,14 @@ const char recv_help[] =
     "batch at\n"
     "hand; what a kill, a full disk or a closed pipe left unwritten, the group gets again: at most "
     "one\n"
-    "batch twice. In groups that may be lapped, what was lost is counted on standard error.\n"
+    "batch twice. In groups that may be lapped, what was lost is counted on standard error; in "
+    "shared\n"
+    "ones, what others had already.\n"
     "\n"
     "Examples\n"
     "  ringbus recv syslog --follow --group archive -o syslog.txt --append\n"
     "  ringbus recv backup --raw --wait | tar x\n"
+    "  ringbus recv jobs --group workers --shared | xargs -n 1 echo\n"
     "  ringbus recv quotes --from newest --count 1 --timeout 5\n";
 
 enum {
@@ -65,6 +72,8 @@ enum {
   OPTION_APPEND,
   OPTION_OVERWRITE,
   OPTION_GROUP,
+  OPTION_SHARED,
+  OPTION_AT_MOST_ONCE,
   OPTION_POLICY,
   OPTION_MAX_LAG,
   OPTION_FROM,
@@ -82,6 +91,8 @@ static const struct option long_options[] = {
     {"append", no_argument, NULL, OPTION_APPEND},
     {"overwrite", no_argument, NULL, OPTION_OVERWRITE},
     {"group", required_argument, NULL, OPTION_GROUP},
+    {"shared", no_argument, NULL, OPTION_SHARED},
+    {"at-most-once", no_argument, NULL, OPTION_AT_MOST_ONCE},
     {"policy", required_argument, NULL, OPTION_POLICY},
     {"max-lag", required_argument, NULL, OPTION_MAX_LAG},
     {"from", required_argument, NULL, OPTION_FROM},
@@ -101,6 +112,8 @@ enum {
       4 * 1024, /* shorter messages are cheaper to copy than to hand to writev one by one */
   BATCH_BYTES = 1024 * 1024, /* of the ring at most held by one batch */
   RECORD_BYTES = 16,         /* at most taken in the ring besides the message */
+  SHARED_BATCH =
+      16, /* messages one member takes at once: the others get some, too, and few again */
   PARTS = IOV_MAX
 };
 
@@ -120,6 +133,7 @@ struct receiver {
   struct progress progress;
   uint64_t reported_lost;
   int64_t reported_lost_ns;
+  uint64_t redelivered; /* messages that another member had taken before */
 
   /* The batch: parts in order; those that were copied point into copies. */
   struct iovec parts[PARTS];
@@ -160,8 +174,9 @@ static int failed_to_write(const struct receiver *receiver, int system_error) {
     return COMMAND_SIGNALLED + SIGPIPE; /* whoever read our output has enough */
   return failed_because(
       output_name(receiver), -system_error, "cannot write: %s: %s", strerror(system_error),
-      receiver->options.group == NULL ? "with --group, what was not written can be read again"
-                                      : "what was not written stays unread in the group");
+      receiver->options.at_most_once    ? "what was taken and not written is lost (--at-most-once)"
+      : receiver->options.group == NULL ? "with --group, what was not written can be read again"
+                                        : "what was not written stays unread in the group");
 }
 
 /* report_losses: what was missed so far, at most once a second unless this is the last time. */
@@ -317,10 +332,25 @@ static int receive_copy(struct receiver *receiver, struct ringbus_message *messa
   }
 }
 
+/* take_shared: a member of a shared group takes a whole batch at once, which is then its own. */
+static int take_shared(struct receiver *receiver) {
+  struct ringbus_message messages[SHARED_BATCH];
+  size_t most = receiver->count < SHARED_BATCH ? (size_t)receiver->count : SHARED_BATCH;
+  size_t count;
+  int error = ringbus_consumer_borrow_batch(receiver->consumer, messages, most, &count);
+  for (size_t index = 0; index < count; index++) {
+    add_message(receiver, &messages[index]);
+    receiver->redelivered += messages[index].redelivered;
+  }
+  return error;
+}
+
 /* take_batch: messages that are there now. Returns 0 if there is at least one, else why not: as
  * ringbus_consumer_borrow. */
 static int take_batch(struct receiver *receiver) {
   clear_batch(receiver);
+  if (receiver->options.shared)
+    return take_shared(receiver);
   while (!batch_is_full(receiver)) {
     struct ringbus_message message;
     int error = receiver->lappable ? receive_copy(receiver, &message)
@@ -385,16 +415,18 @@ static int receive_all(struct receiver *receiver) {
 
 /* group_may_be_lapped: an existing group keeps its own policy, whatever our options say. */
 static bool group_may_be_lapped(const struct receiver *receiver, const ringbus_ring *ring,
-                                uint32_t max_groups) {
+                                const struct ringbus_ring_info *info) {
   const struct ringbus_consumer_options *options = &receiver->options;
   struct ringbus_group_info group;
-  for (uint32_t index = 0; options->group != NULL && index < max_groups; index++)
+  if (info->overwrite)
+    return true;
+  for (uint32_t index = 0; options->group != NULL && index < info->max_groups; index++)
     if (ringbus_ring_group(ring, index, &group) == 0 && strcmp(group.name, options->group) == 0)
       return group.policy == RINGBUS_LAPPED || group.max_lag != 0;
   return options->policy == RINGBUS_LAPPED || options->max_lag != 0;
 }
 
-/* The stream ends in order when its producer leaves; that it died is worth a word. */
+/* The stream ends in order when its producers leave; that one died is worth a word. */
 static void warn_of_dead_producer(const struct receiver *receiver, const ringbus_ring *ring) {
   struct ringbus_ring_info info;
   if (ringbus_ring_info(ring, &info) != 0 || info.closed)
@@ -403,8 +435,9 @@ static void warn_of_dead_producer(const struct receiver *receiver, const ringbus
   for (uint32_t slot = 1; slot <= info.max_participants; slot++) {
     if (ringbus_ring_participant(ring, slot, &participant) == 0 &&
         participant.role == RINGBUS_PRODUCER && !participant.alive) {
-      notice("%s: the producer died without closing the stream: it may be incomplete",
-             receiver->request.name);
+      char who[DESCRIPTION_BYTES];
+      notice("%s: a producer died without closing the stream, which may be incomplete: %s",
+             receiver->request.name, describe_participant(&participant, who));
       return;
     }
   }
@@ -415,7 +448,7 @@ static int receive_from(struct receiver *receiver, const ringbus_ring *ring) {
   int error = ringbus_ring_info(ring, &info);
   if (error != 0)
     return failed_call(receiver->request.name, error);
-  receiver->lappable = group_may_be_lapped(receiver, ring, info.max_groups);
+  receiver->lappable = group_may_be_lapped(receiver, ring, &info);
   /* A batch of nearly the whole ring would make both sides take turns. */
   receiver->batch_limit = info.capacity / 4 < BATCH_BYTES ? info.capacity / 4 : BATCH_BYTES;
   receiver->copies_size = COPIES;
@@ -428,6 +461,9 @@ static int receive_from(struct receiver *receiver, const ringbus_ring *ring) {
   int code = receive_all(receiver);
   progress_end(&receiver->progress);
   report_losses(receiver, true);
+  if (receiver->redelivered > 0)
+    notice("%s: %" PRIu64 " messages again, of members that died or left", receiver->request.name,
+           receiver->redelivered);
   bool quiet = receiver->progress_choice == PROGRESS_NEVER;
   if (code == COMMAND_OK && receiver->count > 0 && !quiet) {
     warn_of_dead_producer(receiver, ring);
@@ -496,6 +532,12 @@ int recv_run(int argc, char **argv) {
     case OPTION_GROUP:
       receiver.options.group = optarg;
       break;
+    case OPTION_SHARED:
+      receiver.options.shared = true;
+      break;
+    case OPTION_AT_MOST_ONCE:
+      receiver.options.at_most_once = true;
+      break;
     case OPTION_POLICY:
       receiver.options.policy = (enum ringbus_policy)parse_choice("--policy", optarg, policies);
       break;
@@ -533,6 +575,13 @@ int recv_run(int argc, char **argv) {
     usage_error("expected one NAME, got %d", argc - optind);
   if (receiver.append && receiver.overwrite)
     usage_error("--append and --overwrite exclude each other");
+  const struct ringbus_consumer_options *options = &receiver.options;
+  if (options->shared && options->group == NULL)
+    usage_error("--shared expects --group GROUP: who shares it names it");
+  if (options->shared && (options->policy != RINGBUS_GATE || options->max_lag != 0))
+    usage_error("--shared: such a group is always waited for: no --max-lag, no --policy but gate");
+  if (options->at_most_once && !options->shared)
+    usage_error("--at-most-once is for members of a group with --shared");
   receiver.request.name = argv[optind];
 
   catch_stop_signals();

@@ -4,11 +4,13 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,8 +24,11 @@ struct verb {
 static const struct verb verbs[] = {
     {"create", create_run, "make a ring", create_help},
     {"info", info_run, "show a ring, who is attached, and where its groups stand", info_help},
+    {"dump", dump_run, "print all that is in a ring, or in a copy of its file", dump_help},
     {"send", send_run, "publish files or standard input", send_help},
     {"recv", recv_run, "write messages to standard output or a file", recv_help},
+    {"repair", repair_run, "clear away what the dead have left, or end whoever blocks",
+     repair_help},
     {"rm", rm_run, "remove rings", rm_help},
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
@@ -290,6 +295,7 @@ int open_ring(const struct ring_request *request, ringbus_ring **ring) {
     int error;
     if (request->create) {
       struct ringbus_create_options options = {.capacity = request->create_capacity,
+                                               .many_producers = request->many_producers,
                                                .open_existing = true};
       error = ringbus_ring_create(request->name, &options, ring);
     } else {
@@ -313,6 +319,47 @@ int open_ring(const struct ring_request *request, ringbus_ring **ring) {
     }
     nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
   }
+}
+
+/* A copy that came through a pipe, in memory of this process's own. Returns a descriptor, or -1 after
+ * reporting, with its exit code. */
+static int read_image(int *code) {
+  int image = memfd_create("ringbus", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  ssize_t got = 0, put = image < 0 ? -1 : 0;
+  static char block[65536];
+  while (put >= 0 && (got = read(STDIN_FILENO, block, sizeof block)) > 0)
+    for (ssize_t done = 0; done < got && put >= 0; done += put)
+      put = write(image, block + done, (size_t)(got - done));
+  if (put >= 0 && got == 0 && fcntl(image, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+    return image;
+  *code =
+      failed_because("standard input", -errno, "cannot read it into memory: %s", strerror(errno));
+  if (image >= 0)
+    close(image);
+  return -1;
+}
+
+int open_to_look(const char *name, ringbus_ring **ring) {
+  const struct ringbus_open_options options = {.read_only = true};
+  if (strcmp(name, "-") == 0) {
+    int code = COMMAND_OK;
+    int image = read_image(&code);
+    if (image < 0)
+      return code;
+    int error = ringbus_ring_open_fd(image, &options, ring);
+    close(image);
+    return error == 0 ? COMMAND_OK : failed_call("standard input", error);
+  }
+  int error = ringbus_ring_open(name, &options, ring);
+  if (error == 0)
+    return COMMAND_OK;
+  const char *detail = ringbus_error_detail();
+  if (error == -ENOENT && strchr(name, '/') == NULL && access(name, R_OK) == 0)
+    return failed_because(name, error, "%s: for the file here write ./%s", detail, name);
+  if (error == -EOPNOTSUPP || error == -EPERM || error == -ELOOP)
+    return failed_because(name, error, "%s: a copy can be read through standard input, as '-'",
+                          detail);
+  return failed_call(name, error);
 }
 
 /* ---------------------------------------------------------------- main */
@@ -364,7 +411,7 @@ static int run_verb(int argc, char **argv) {
       return verbs[index].run(argc - 1, argv + 1);
     }
   }
-  usage_error("'%s' is no verb: expected create, info, send, recv or rm", word);
+  usage_error("'%s' is no verb: expected create, info, dump, send, recv, repair or rm", word);
 }
 
 int main(int argc, char **argv) {

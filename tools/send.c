@@ -3,7 +3,8 @@
  *
  *   line, nul   read into a buffer, find the delimiters, send what they delimit in batches
  *   raw         claim room in the ring and read(2) the file straight into it: no copy in between,
- *               unless the ring is full */
+ *               unless the ring is full, or has many producers: readers would wait behind the claim
+ *               for as long as the file lets us wait */
 #include "command.h"
 
 #include <errno.h>
@@ -32,7 +33,12 @@ const char send_help[] =
     "  --wait                    wait for the ring, if there is none yet\n"
     "  --create[=CAPACITY]       make the ring, if there is none yet (as 'ringbus create' does)\n"
     "  --wait-consumer           wait for a living consumer before the first message\n"
-    "  --close                   end the stream afterwards: readers that have read all are done\n"
+    "  --multi                   insist on a ring to which several may send at once, as 'ringbus\n"
+    "                            create --many-producers' makes them; with --create, make such a "
+    "one\n"
+    "  --close                   end the stream afterwards, for all who send to it: readers that "
+    "have\n"
+    "                            read all are done\n"
     "  --drain                   wait at the end until every group that is waited for has read "
     "all\n"
     "  --timeout SECONDS         wait at most this long each time: for the ring, a consumer, "
@@ -42,11 +48,14 @@ const char send_help[] =
     "error\n"
     "                            is a terminal)\n"
     "\n"
-    "SIGINT (Ctrl-C) and SIGTERM stop it between two messages; what was sent stays sent.\n"
+    "SIGINT (Ctrl-C) and SIGTERM stop it between two messages; what was sent stays sent. To a ring "
+    "of\n"
+    "one producer only one sends at a time (exit code 4 tells who does).\n"
     "\n"
     "Examples\n"
     "  tail -f /var/log/syslog | ringbus send syslog\n"
     "  ringbus send backup --create=16M --raw --close archive.tar\n"
+    "  ls /etc | ringbus send jobs --create --multi\n"
     "  find . -print0 | ringbus send paths --framing nul --wait --timeout 10\n";
 
 enum {
@@ -56,6 +65,7 @@ enum {
   OPTION_COUNT,
   OPTION_WAIT,
   OPTION_CREATE,
+  OPTION_MULTI,
   OPTION_WAIT_CONSUMER,
   OPTION_CLOSE,
   OPTION_DRAIN,
@@ -70,6 +80,7 @@ static const struct option long_options[] = {
     {"count", required_argument, NULL, OPTION_COUNT},
     {"wait", no_argument, NULL, OPTION_WAIT},
     {"create", optional_argument, NULL, OPTION_CREATE},
+    {"multi", no_argument, NULL, OPTION_MULTI},
     {"wait-consumer", no_argument, NULL, OPTION_WAIT_CONSUMER},
     {"close", no_argument, NULL, OPTION_CLOSE},
     {"drain", no_argument, NULL, OPTION_DRAIN},
@@ -97,6 +108,7 @@ struct sender {
   enum progress_choice progress_choice;
 
   ringbus_producer *producer;
+  bool many;          /* the ring has many producers */
   size_t max_message; /* with this tag */
   struct progress progress;
 };
@@ -290,11 +302,14 @@ static int send_messages(struct sender *sender, const char *file, int fd) {
 
 /* ---------------------------------------------------------------- raw blocks */
 
-/* read_block: into the ring if it has room for a whole block, else into spare: how much room is needed,
- * and whether any, is known after reading. *got: 0 at the end of the file. */
+/* read_block: into the ring if it has room for a whole block and nobody waits behind the claim, else
+ * into spare: how much room is needed, and whether any, is known after reading. *got: 0 at the end of
+ * the file. */
 static int read_block(struct sender *sender, int fd, void *spare, bool *in_ring, ssize_t *got) {
   void *block = NULL;
-  int error = ringbus_producer_claim(sender->producer, sender->block, sender->tag, &block);
+  int error = sender->many
+                  ? -EAGAIN
+                  : ringbus_producer_claim(sender->producer, sender->block, sender->tag, &block);
   if (error != 0 && error != -EAGAIN)
     return error;
   *in_ring = error == 0;
@@ -384,12 +399,13 @@ static int send_files(struct sender *sender, char **files) {
 
 /* ---------------------------------------------------------------- the whole */
 
-/* fit_to_ring: what the ring's size means for the messages. */
+/* fit_to_ring: what the ring's kind and size mean for the messages. */
 static int fit_to_ring(struct sender *sender, const ringbus_ring *ring) {
   struct ringbus_ring_info info;
   int error = ringbus_ring_info(ring, &info);
   if (error != 0)
     return failed_call(sender->request.name, error);
+  sender->many = info.many_producers;
   sender->max_message = info.max_message - (sender->tag == 0 ? 0 : TAG_BYTES);
   if (sender->block > sender->max_message) {
     return failed_because(sender->request.name, -EMSGSIZE,
@@ -425,16 +441,32 @@ static int send_all(struct sender *sender, ringbus_ring *ring, char **files) {
   return code;
 }
 
+/* attach: become a producer of this ring, which is of the kind that was asked for. */
+static int attach(struct sender *sender, ringbus_ring *ring) {
+  const char *name = sender->request.name;
+  const char *how = "'ringbus create --many-producers' makes a ring to which several can at once";
+  struct ringbus_ring_info info;
+  int error = ringbus_ring_info(ring, &info);
+  if (error != 0)
+    return failed_call(name, error);
+  if (sender->request.many_producers && !info.many_producers)
+    return failed_because(name, -EINVAL, "--multi: only one can send to this ring at a time: %s",
+                          how);
+  const struct ringbus_producer_options options = {.name = "ringbus send"};
+  error = ringbus_producer_attach(ring, &options, &sender->producer);
+  if (error == -EBUSY)
+    return failed_because(name, error, "%s: only one can send to this ring at a time: %s",
+                          ringbus_error_detail(), how);
+  return error == 0 ? COMMAND_OK : failed_call(name, error);
+}
+
 static int attach_and_send(struct sender *sender, char **files) {
   ringbus_ring *ring;
   int code = open_ring(&sender->request, &ring);
   if (code != COMMAND_OK)
     return code;
-  const struct ringbus_producer_options options = {.name = "ringbus send"};
-  int error = ringbus_producer_attach(ring, &options, &sender->producer);
-  if (error != 0) {
-    code = failed_call(sender->request.name, error);
-  } else {
+  code = attach(sender, ring);
+  if (code == COMMAND_OK) {
     code = send_all(sender, ring, files);
     ringbus_producer_detach(sender->producer);
   }
@@ -466,6 +498,9 @@ int send_run(int argc, char **argv) {
     case OPTION_CREATE:
       sender.request.create = true;
       sender.request.create_capacity = optarg == NULL ? 0 : parse_capacity("--create", optarg);
+      break;
+    case OPTION_MULTI:
+      sender.request.many_producers = true;
       break;
     case OPTION_WAIT_CONSUMER:
       sender.wait_consumer = true;

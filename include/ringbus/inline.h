@@ -12,9 +12,10 @@
  * Who may run with whom
  *
  *                    | producer | consumer, same group | consumer, other group | observer | attach, detach
- *   producer         |    no    |        yes           |         yes           |   yes    |      yes
- *   consumer         |   yes    |         no           |         yes           |   yes    |      yes
- *   (one producer per ring, one consumer per group: held by OFD locks; a handle belongs to one thread)
+ *   producer         |   (1)    |        yes           |         yes           |   yes    |      yes
+ *   consumer         |   yes    |        (2)           |         yes           |   yes    |      yes
+ *   (1) if the ring is for many producers, (2) if the group is shared; else not, which OFD locks see to.
+ *   repair, evict, remove: beside all of them. A handle belongs to one thread.
  *
  * The labelled pairs. Left: the store. Right: the load that meets it. Then what breaks without it.
  *
@@ -50,9 +51,27 @@
  *             outside the ring: if it is, the file is damaged. The two loads of gating (which counts
  *             joins) tell that the cursor in between belongs to that state. A floor may stand above a
  *             settled cursor (announced before its joiner was seen): the cursor holds all the same.
- *   SLEEP     sleeper: store waiters = 1, full fence or membarrier, look again, futex wait
+ *             Many producers: each does all of this itself, fence and look included, also if it found the
+ *             floor raised by another; what the other has seen of joiners is not known to it.
+ *   TAIL, many producers: whoever claims loads word(T) with acquire (A1), then tail with acquire (A2), and
+ *             swaps word(T); before that somebody has moved tail to within a lap of what is claimed (A3).
+ *             A claimer that was stopped would take the word of a later lap for one of an earlier.
+ *   DEATH     claimer: slot.claim, then swap word(T) to CLAIMED by its slot; whose lock it holds
+ *             recoverer: load word (CLAIMED by X), ask the kernel about X's lock, swap the word to PAD
+ *             next holder of X: lock, load slot.claim, swap that word to PAD, then its own identity
+ *             in another order a committed message would be thrown away, or a dead claim would pass for
+ *             one of the slot's next holder, for ever.
+ *   TAKE      member: store_release slot.taken (the note), swap take
+ *             producer: load_acquire take, then load_acquire all notes, between two equal looks at moves
+ *             a run that somebody holds would be overwritten.
+ *             member: load_acquire take, confirm its last taker's note (swap), swap take
+ *             judge of the dead: load note, ask the kernel, load take, swap note
+ *             a run would be delivered twice, or never.
+ *             member: copy, store_release slot.taken = 0 (as RELEASE)   producer: load_acquire slot.taken
+ *   SLEEP     sleeper: waiters = ticket, full fence or membarrier, look again, futex wait
  *             waker: publish (or release), fence unless membarrier stands in for it, load waiters
- *             both would miss: the sleeper sleeps beside a message.
+ *             both would miss: the sleeper sleeps beside a message. A sleeper that finds the ticket of
+ *             another need not store: who has read it and then fences is ordered like its writer.
  *   STATE     finish, retire: RMW release state          every call: load state; acquire before -EPIPE
  *             a reader would report the end of the stream before the last message.
  *   SLOT      attach: name, pid, then store_release state    anybody: load_acquire state
@@ -377,8 +396,8 @@ static inline int ringbus_send_all_at_once(ringbus_producer *producer, const str
     ringbus_record_fill(view, position, messages[i].iov_base, messages[i].iov_len);
     if (i == 0)
       first_word = word;
-    else
-      AO_store(ringbus_word_at(view, position), word);
+    else /* released, too: a member of a shared group may begin to read here */
+      AO_store_release(ringbus_word_at(view, position), word); /* PUBLISH */
     position += bytes;
   }
   AO_store(ringbus_word_at(view, position), 0);               /* CLEAR */

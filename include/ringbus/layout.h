@@ -190,18 +190,22 @@ struct ringbus_life {
 };
 
 /* |    640 |    4 | state        | finish, retire (RMW, bits only ever set)  | every call | STATE     |
- * |    644 |    4 | data_waiters | sleeping consumers: 1; publisher: 0       | publisher  | SLEEP     |
- * |    648 |    4 | room_waiters | sleeping producers: 1; releaser: 0        | releaser   | SLEEP     |
+ * |    644 |    4 | data_waiters | sleeping consumers: a ticket; publisher: 0 | publisher | SLEEP     |
+ * |    648 |    4 | room_waiters | sleeping producers: a ticket; releaser: 0 | releaser   | SLEEP     |
  * |    652 |    4 | presence     | attach, detach, finish, retire (RMW)      | peer waits | -         |
  * |    656 |    4 | had_producer | producers, when they attach: 1            | readers    | -         |
- * The waiters and presence are futex words. */
+ * |    660 |    4 | sleeps       | whoever goes to sleep (RMW)               | itself     | SLEEP     |
+ * The waiters and presence are futex words. A ticket is sleeps << 1 | 1, taken by the first to go to
+ * sleep after a wake-up (compare and swap, from 0), and shared by those who find one there: each
+ * sleeps while the word is still that ticket. So it never looks as it did before a wake-up. */
 struct ringbus_signals {
   uint32_t state;
   uint32_t data_waiters;
   uint32_t room_waiters;
   uint32_t presence;
   uint32_t had_producer;
-  uint8_t reserved[108];
+  uint32_t sleeps;
+  uint8_t reserved[104];
 };
 
 /* |    768 |   24 | tail       | producer                       | joiners, observers, tools | TAIL     |
@@ -318,7 +322,7 @@ struct ringbus_group {
   uint64_t reserved1[7];
   uint64_t take[2];
   uint64_t moves;
-  uint64_t redelivered; /* messages, for people */
+  uint64_t redelivered; /* runs that one member took over from another; for people */
   uint64_t reserved2[12];
 };
 
@@ -360,6 +364,7 @@ RINGBUS_ASSERT_OFFSET(ringbus_header, signals.data_waiters, 644);
 RINGBUS_ASSERT_OFFSET(ringbus_header, signals.room_waiters, 648);
 RINGBUS_ASSERT_OFFSET(ringbus_header, signals.presence, 652);
 RINGBUS_ASSERT_OFFSET(ringbus_header, signals.had_producer, 656);
+RINGBUS_ASSERT_OFFSET(ringbus_header, signals.sleeps, 660);
 RINGBUS_ASSERT_OFFSET(ringbus_header, tail, 768);
 RINGBUS_ASSERT_OFFSET(ringbus_header, tail.count, 776);
 RINGBUS_ASSERT_OFFSET(ringbus_header, floor, 896);

@@ -7,16 +7,19 @@
  *
  * A ring is a file of fixed size. Processes open it by path, by name in the bus directory, or by
  * descriptor, and attach to it as
- *   producer  publishes messages (one per ring);
+ *   producer  publishes messages (one per ring, or many, as chosen when the ring is made);
  *   consumer  belongs to a group; a group has one cursor, every group sees every message, and a
- *             gating group is waited for: nothing it has not released is overwritten;
+ *             gating group is waited for: nothing it has not released is overwritten. A group has one
+ *             consumer, or is shared by several, each message going to one of them;
  *   observer  maps the ring read-only, takes no slot, holds nobody back and may be lapped.
  *
  * Conventions
  *   Every function that can fail returns 0 or a negative errno; errno itself is not touched by the
  *   calls marked "hot". Data only comes through out-parameters, which are written on success alone
  *   unless said otherwise. Slow calls leave a sentence about the last failure of this thread in
- *   ringbus_error_detail(). Hot calls make no system call unless somebody sleeps who must be woken.
+ *   ringbus_error_detail(). Hot calls make no system call unless somebody sleeps who must be woken; but
+ *   one that is kept back for the 1024th time in a row by what may be a dead participant's (a claim not
+ *   committed, messages taken and not released) asks the kernel once.
  *   Times are in nanoseconds; a timeout is relative, 0 means "look once", RINGBUS_FOREVER no limit.
  *   Option structures: NULL or all zero means the defaults written beside each field.
  *
@@ -36,8 +39,9 @@
  * shared: attach from any thread. Hot calls are async-signal-safe on a handle of their own.
  *
  * Death: a producer that is killed loses at most the message it has not committed; the next producer
- * continues behind the last committed one. A consumer that is killed gets at most the batch that it
- * had not released once more. Nobody is ever declared dead by a timeout.
+ * continues behind the last committed one, and others go on. A consumer that is killed gets at most the
+ * batch that it had not released once more; in a shared group another member gets it. Nobody is ever
+ * declared dead by a timeout.
  *
  * Read on: layout.h (the file), inline.h (the hot path inlined, and the ordering argument).
  */
@@ -68,6 +72,7 @@ typedef struct ringbus_ring ringbus_ring;
 typedef struct ringbus_producer ringbus_producer;
 typedef struct ringbus_consumer ringbus_consumer;
 typedef struct ringbus_observer ringbus_observer;
+typedef struct ringbus_poller ringbus_poller;
 
 #define RINGBUS_FOREVER INT64_C(-1)
 
@@ -216,6 +221,7 @@ enum ringbus_role { RINGBUS_PRODUCER = 1, RINGBUS_CONSUMER = 2 };
 
 struct ringbus_participant {
   uint32_t slot;
+  uint64_t generation; /* which of the slot's holders, one after the other */
   enum ringbus_role role;
   bool alive;           /* the kernel's answer, not a guess */
   uint32_t pid;         /* in its own PID namespace; for people only */
@@ -278,12 +284,14 @@ RINGBUS_API int ringbus_ring_group(const ringbus_ring *ring, uint32_t index,
 RINGBUS_API int ringbus_ring_blame(const ringbus_ring *ring, enum ringbus_role waiting,
                                    struct ringbus_blame *blame);
 
-/* ringbus_ring_evict: end the process that holds a slot (SIGKILL through a pidfd, after making sure that
- * it has this ring open) and wait until the kernel has dropped its lock. A process that cannot be
- * ended keeps its place: then nothing helps but ringbus_ring_remove by force, which retires the ring.
- * Returns 0 (also if it was dead already), -ENOENT (no such participant), -ETIMEDOUT, -ESRCH (it is in
- * another PID namespace, or the file does not tell the truth), -EPERM, -EINVAL (oneself), -ECHILD. */
-RINGBUS_API int ringbus_ring_evict(ringbus_ring *ring, uint32_t slot, int64_t timeout_ns);
+/* ringbus_ring_evict: end the process of a participant, as ringbus_ring_participant or ringbus_ring_blame
+ * told of it (SIGKILL through a pidfd, after making sure that it has this ring open), and wait until the
+ * kernel has dropped its lock. Who holds the slot by now is left alone. A process that cannot be ended
+ * keeps its place: then nothing helps but ringbus_ring_remove by force, which retires the ring.
+ * Returns 0 (also if it was dead already, or has left), -ETIMEDOUT, -ESRCH (it is in another PID
+ * namespace, or the file does not tell the truth), -EPERM, -EINVAL (oneself, no such slot), -ECHILD. */
+RINGBUS_API int ringbus_ring_evict(ringbus_ring *ring, const struct ringbus_participant *whom,
+                                   int64_t timeout_ns);
 
 /* ringbus_ring_repair: do now what waiting participants do by and by: give up the claims of dead
  * producers, forget dead consumers of groups that do not outlive them, wake who sleeps for room.
@@ -327,10 +335,11 @@ struct ringbus_producer_options {
   int64_t look_ns; /* a sleep is cut into looks of at most this; 0: 50 ms */
 };
 
-/* ringbus_producer_attach: become the producer of this ring. The claim of a dead predecessor is given
- * up and publishing goes on behind its last committed message.
- * Returns 0, -EBUSY (there is a living producer; the detail names it), -EPIPE (closed), -ESTALE,
- * -EPERM (read-only), -EBADMSG (damaged), -ECHILD, -ENOMEM, -EMFILE, ... */
+/* ringbus_producer_attach: become the producer of this ring, or one of its many. The claim of a dead
+ * predecessor is given up and publishing goes on behind its last committed message.
+ * Returns 0, -EBUSY (one producer: there is a living one; the detail names it), -ENOSPC (many: all slots
+ * are in use; the detail names their holders), -EPIPE (closed), -ESTALE, -EPERM (read-only), -EBADMSG
+ * (damaged), -ECHILD, -ENOMEM, -EMFILE, ... */
 RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
                                         const struct ringbus_producer_options *options,
                                         ringbus_producer **producer);
@@ -338,8 +347,10 @@ RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
 /* ringbus_producer_claim: hot. Reserve room for a message of up to length bytes and get a pointer into
  * the ring (8-byte aligned). One claim at a time: a second one replaces the first. Nobody sees
  * anything before commit. tag: 0 costs no room, any other value may cost up to 8 bytes.
- * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; with a
- * tag 4 bytes less), -EPIPE, -ESTALE, -ECHILD. */
+ * Many producers: claims are in one order, which is that of the messages, and readers wait at the first
+ * that is not committed: commit soon, and do not sleep in between. Nobody's claim waits for another's.
+ * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; in a ring
+ * with one producer, with a tag 4 bytes less), -EPIPE, -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_producer_claim(ringbus_producer *producer, size_t length, uint32_t tag,
                                        void **data);
 
@@ -364,23 +375,26 @@ RINGBUS_API int ringbus_producer_send_batch(ringbus_producer *producer,
                                             const struct iovec *messages, size_t count,
                                             uint32_t tag, bool all_at_once, size_t *sent);
 
-/* ringbus_producer_tell: the position of the next message, and how many were ever published before
- * it. Either may be NULL. Returns 0, -ECHILD. */
+/* ringbus_producer_tell: the position of the next message, and how many were ever published before it
+ * (many producers: of the first that is not committed yet, counted record by record). Either may be NULL.
+ * Returns 0, -ECHILD; many producers: -EAGAIN (the others are too fast to be counted). */
 RINGBUS_API int ringbus_producer_tell(const ringbus_producer *producer, uint64_t *position,
                                       uint64_t *count);
 
 /* ringbus_producer_wait: wait until a message of this length (and tag) has room. While it waits it
  * looks for consumers that have died and, where their group's policy says so, stops waiting for them;
- * claim alone never does that. Returns 0, -ETIMEDOUT, -EINTR, -EMSGSIZE, -EPIPE, -ESTALE, -ECHILD. */
+ * claim alone never does that. Returns 0, -ETIMEDOUT, -EINTR, -EMSGSIZE, -EPIPE, -ESTALE, -ECHILD;
+ * many producers: -EINVAL with a claim open, past which nobody could read. */
 RINGBUS_API int ringbus_producer_wait(ringbus_producer *producer, size_t length, uint32_t tag,
                                       int64_t timeout_ns);
 
 /* ringbus_producer_drain: wait until every gating group has released everything published so far.
- * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD. */
+ * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD; many producers: -EINVAL with a claim open. */
 RINGBUS_API int ringbus_producer_drain(ringbus_producer *producer, int64_t timeout_ns);
 
 /* ringbus_producer_finish: end of stream: readers get -EPIPE once they have read everything, and nobody
- * can publish in this ring again. Returns 0, -ESTALE, -ECHILD. */
+ * can publish in this ring again: what others have claimed, their commit answers -EPIPE.
+ * Returns 0, -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_producer_finish(ringbus_producer *producer);
 
 /* ringbus_producer_detach: leave, without ending the stream; an open claim is given up; the handle is
@@ -434,18 +448,20 @@ struct ringbus_consumer_options {
 /* ringbus_consumer_attach: become the consumer of a group, which is made if it does not exist.
  * Nothing at or after the position it starts at is overwritten from then on (gating groups). A group
  * that was lapped meanwhile begins at the oldest message and ringbus_consumer_lost says what it missed.
+ * A shared group is joined by any number of members; only the one that makes it says where it starts.
  * Returns 0, -EBUSY (the group has a living consumer; the detail names it), -ENOSPC (all slots or
- * groups in use; the detail says which), -EINVAL (bad option, or a position that is no message in the
- * ring), -EPERM (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
+ * groups in use; the detail says which), -EINVAL (bad option, a group that is shared and not asked
+ * for as such or the reverse, or a position that is no message in the ring), -EPERM (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
 RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
                                         const struct ringbus_consumer_options *options,
                                         ringbus_consumer **consumer);
 
 /* ringbus_consumer_borrow: hot. The next message, in place, without a copy. The pointer is good until
- * release. Borrow again for the one after it. In a group that can be lapped (policy LAPPED, or with
+ * release. Borrow again for the one after it; but a member of a shared group holds one borrow or batch at a
+ * time, and gets -EBUSY until it has released it. In a group that can be lapped (policy LAPPED, or with
  * max_lag) the bytes may be overwritten while they are looked at: ask
  * ringbus_consumer_still_valid after use, before acting on them.
- * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -ESTALE, -EBADMSG,
+ * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -EBUSY, -ESTALE, -EBADMSG,
  * -ECHILD. */
 RINGBUS_API int ringbus_consumer_borrow(ringbus_consumer *consumer,
                                         struct ringbus_message *message);
@@ -472,9 +488,35 @@ RINGBUS_API int ringbus_consumer_still_valid(const ringbus_consumer *consumer);
 RINGBUS_API int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                                       struct ringbus_message *message);
 
-/* ringbus_consumer_wait: wait until the next borrow or recv will not answer -EAGAIN.
+/* ringbus_consumer_wait: wait until the next borrow or recv will not answer -EAGAIN; in a shared group
+ * another member may still be faster.
  * Returns 0, -ETIMEDOUT, -EINTR, -EPIPE (nothing will ever come again), -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns);
+
+/* ringbus_consumer_event_fd: a descriptor for epoll, poll, libuv, asyncio and the like: readable when
+ * ringbus_consumer_wait would not wait: there is a message, or the end. Made by the first call, with
+ * all that it needs (an eventfd, and a thread which blocks all signals and sleeps in this consumer's
+ * stead); later calls give the same one. Publishers do nothing else than for ringbus_consumer_wait.
+ *
+ *    the loop says: readable ──▶ recv (or borrow, release) until -EAGAIN ──▶ ringbus_consumer_event_arm
+ *            ▲                                                                      │ 0         │ else
+ *            └──────────────────────────────────────────────────────────────────────┘           ▼
+ *                                                                              the end: -EPIPE, -ESTALE ...
+ *
+ * Once readable it stays so until it is armed: reading only some of the messages and going back to the
+ * loop is right, too. It is armed when it is made. Only poll it: do not read or close it, and take it
+ * out of the loop before ringbus_consumer_detach, which closes it. It is closed on exec, and in a forked
+ * child at once. Returns 0, -ECHILD, and what the system answers: -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no
+ * thread to be had). */
+RINGBUS_API int ringbus_consumer_event_fd(ringbus_consumer *consumer, int *fd);
+
+/* ringbus_consumer_event_arm: not readable until there is something at the position where this consumer
+ * stands now; if there is already, readable at once. No wake-up is lost between the last recv and this,
+ * nor after it. Call it before going back to the loop whenever recv or borrow answered -EAGAIN, and
+ * after a seek. Nothing is consumed.
+ * Returns 0 (go back to the loop), -EPIPE (nothing will ever come again), -ESTALE, -EBADMSG (damaged,
+ * or its file was truncated: do not read), -EINVAL (no ringbus_consumer_event_fd before), -ECHILD. */
+RINGBUS_API int ringbus_consumer_event_arm(ringbus_consumer *consumer);
 
 /* ringbus_consumer_tell: the position of the next message to read, and how many were ever published
  * before it. Either may be NULL. Returns 0, -ECHILD. */
@@ -483,8 +525,8 @@ RINGBUS_API int ringbus_consumer_tell(const ringbus_consumer *consumer, uint64_t
 
 /* ringbus_consumer_seek: go to RINGBUS_OLDEST, RINGBUS_NEWEST or RINGBUS_POSITION; whatever was borrowed is
  * released. Going back is possible as long as the messages are in the ring.
- * Returns 0, -EINVAL (not the position of a message in the ring, nor the tail; nothing has changed),
- * -EOVERFLOW (it was there, but is being overwritten: now at the next that is not, at most where the
+ * Returns 0, -EINVAL (not the position of a message in the ring, nor the tail; a shared group; nothing has
+ * changed), -EOVERFLOW (it was there, but is being overwritten: now at the next that is not, at most where the
  * group stood before), -ESTALE, -ECHILD. */
 RINGBUS_API int ringbus_consumer_seek(ringbus_consumer *consumer, enum ringbus_start start,
                                       uint64_t position);
@@ -495,8 +537,76 @@ RINGBUS_API int ringbus_consumer_lost(const ringbus_consumer *consumer, uint64_t
                                       uint64_t *bytes);
 
 /* ringbus_consumer_detach: leave; what was not released will be delivered again in a durable group; the
- * handle is freed whatever is returned. Returns 0, -ECHILD. NULL is allowed. */
+ * handle is freed whatever is returned, it is taken out of its poller, and its event descriptor is
+ * closed. Returns 0, -ECHILD. NULL is allowed. */
 RINGBUS_API int ringbus_consumer_detach(ringbus_consumer *consumer);
+
+/* ------------------------------------------------------------------ poller: many consumers at once */
+
+/* A poller waits for at least one of many consumers, of any rings, whatever their wake modes. With one
+ * ring for each producer and a poller over all of them it merges streams: the order of each ring is
+ * kept, between rings there is none.
+ *
+ *    struct ringbus_ready ready;
+ *    while ((result = ringbus_poller_wait(poller, RINGBUS_FOREVER, &ready)) == 0)
+ *      if (ready.result == 0)
+ *        result = ringbus_consumer_recv(ready.consumer, ...);          one, some, or all until -EAGAIN
+ *      else
+ *        ringbus_consumer_detach(ready.consumer);                      its end; out of the poller, too
+ *    -ENOENT: all have ended
+ *
+ * Threads: a poller and all consumers in it belong to one thread at a time. */
+
+struct ringbus_poller_options {
+  enum ringbus_wait wait;
+  int64_t look_ns; /* a sleep is cut into looks of at most this; 0: 50 ms */
+};
+
+/* what a poller has found */
+struct ringbus_ready {
+  ringbus_consumer *consumer;
+  void *context; /* given with it to ringbus_poller_add */
+  /* what ringbus_consumer_wait would have returned for it: 0 (the next borrow or recv will not answer
+   * -EAGAIN), -EPIPE (nothing will ever come again), -ESTALE, -EBADMSG (damaged, or its file was
+   * truncated: do not read). Other than 0 it comes again with every turn until the consumer is removed
+   * or detached */
+  int result;
+};
+
+/* ringbus_poller_create: an empty poller. Returns 0, -EINVAL (bad option), -ENOMEM. */
+RINGBUS_API int ringbus_poller_create(const struct ringbus_poller_options *options,
+                                      ringbus_poller **poller);
+
+/* ringbus_poller_add: from now on wait for this consumer, too. It can be in one poller at a time; its
+ * own calls go on as before, waiting included. Returns 0, -EEXIST (it is in this poller already), -EBUSY
+ * (it is in another one), -ENOSPC (128 are in it, and no more can be slept on at once: make a second
+ * poller for another thread, or give each consumer a ringbus_consumer_event_fd), -ECHILD, -EINVAL. */
+RINGBUS_API int ringbus_poller_add(ringbus_poller *poller, ringbus_consumer *consumer,
+                                   void *context);
+
+/* ringbus_poller_remove: no longer wait for this consumer, which stays attached. Detaching removes it,
+ * too. Returns 0, -ENOENT (it is not in this poller), -EINVAL. */
+RINGBUS_API int ringbus_poller_remove(ringbus_poller *poller, ringbus_consumer *consumer);
+
+/* ringbus_poller_wait: wait until a consumer is ready, and say which. Nothing is consumed: it is ready
+ * until everything is read. The search begins behind the one that was ready last, so each that is ready
+ * has its turn within as many calls as there are consumers, however busy the others are. A call that
+ * finds somebody ready makes no system call, unless end_without_producer has the kernel asked for the
+ * dead, for each consumer once in look_ns.
+ * Where the kernel cannot sleep on several words (futex_waitv: Linux 5.16, some sandboxes), and for rings
+ * whose sleepers poll, it looks every millisecond.
+ * Returns 0, -ETIMEDOUT, -EINTR (after a handler with SA_RESTART it may wait on), -ENOENT (the poller
+ * is empty), -ECHILD (a consumer in it was inherited through fork), -EINVAL. */
+RINGBUS_API int ringbus_poller_wait(ringbus_poller *poller, int64_t timeout_ns,
+                                    struct ringbus_ready *ready);
+
+/* ringbus_poller_wait_until: the same, with a deadline in nanoseconds of CLOCK_MONOTONIC, or
+ * RINGBUS_FOREVER. A deadline in the past looks once. Returns as ringbus_poller_wait. */
+RINGBUS_API int ringbus_poller_wait_until(ringbus_poller *poller, int64_t deadline_ns,
+                                          struct ringbus_ready *ready);
+
+/* ringbus_poller_destroy: the consumers in it stay attached. Returns 0. NULL is allowed. */
+RINGBUS_API int ringbus_poller_destroy(ringbus_poller *poller);
 
 /* ------------------------------------------------------------------ observer */
 

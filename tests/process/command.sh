@@ -5,97 +5,7 @@
 #
 # Nothing here depends on how fast anything is: what must have happened is waited for (up to a minute),
 # and "in the middle of a stream" is arranged by pipes that nobody empties.
-set -eu
-export LC_ALL=C
-
-ringbus=$(realpath "$1")
-RINGBUS_DIR=$(mktemp -d /dev/shm/ringbus-test.XXXXXX)
-export RINGBUS_DIR
-work=$(mktemp -d "${TMPDIR:-/tmp}/ringbus-test.XXXXXX")
-
-cleanup() {
-  local code=$? pid
-  [ $code = 0 ] || sed 's/^/  stderr: /' noise
-  for pid in $(jobs -p); do
-    kill -KILL "$pid" 2>/dev/null || true
-  done
-  rm -rf "$RINGBUS_DIR" "$work"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
-cd "$work"
-exec 2>noise # what commands in the background and the shell say; told if a test fails
-
-# ---------------------------------------------------------------- tools of this file
-
-test_that() { echo "- $*"; }
-
-fail() {
-  echo "FAILED (line ${BASH_LINENO[0]} from ${BASH_LINENO[1]}): $*"
-  [ ! -s errors ] || sed 's/^/  its stderr: /' errors
-  exit 1
-}
-
-# expect CODE WORD COMMAND... : it ends with this code, and its stderr has the word ("" for silence).
-expect() {
-  local code=$1 word=$2 got=0
-  shift 2
-  "$@" 2>errors || got=$?
-  [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
-  if [ -z "$word" ]; then
-    [ ! -s errors ] || fail "should be silent: $*"
-  else
-    grep -qF -- "$word" errors || fail "stderr does not say '$word': $*"
-  fi
-}
-
-# start COMMAND... : in the background; its pid is in $started. Redirect as usual. Standard input and
-# SIGINT work, which a shell otherwise takes away from background commands.
-start() {
-  env --default-signal=INT "$@" <&0 &
-  started=$!
-}
-
-# ends PID CODE WHO
-ends() {
-  local got=0
-  wait "$1" || got=$?
-  [ "$got" = "$2" ] || fail "$3 ended with $got instead of $2"
-}
-
-# until_true COMMAND... : tries until it succeeds.
-until_true() {
-  local tries
-  for ((tries = 0; tries < 3000; tries++)); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.02
-  done
-  fail "never came true: $*"
-}
-
-info_has() { "$ringbus" info "$1" --json | grep -qF -- "$2"; }
-info_value() { "$ringbus" info "$1" --json | sed -n "s/^\t\"$2\":\t\([0-9]*\),*$/\1/p"; }
-has_consumer() { info_has "$1" '"consumer"'; }
-has_sent() { [ "$(info_value "$1" tail_count)" = "$2" ]; }
-is_full() { [ "$(info_value "$1" full_events)" -gt 0 ]; }
-bytes_of() { stat -c %s "$1"; }
-has_bytes() { [ "$(bytes_of "$1")" -ge "$2" ]; }
-has_bytes_or_ended() { has_bytes "$1" "$2" || ! kill -0 "$3"; }
-catches_signals() { # the process has come so far that SIGTERM (bit 14) is caught by the command itself
-  [ "$(cat "/proc/$1/comm")" = ringbus ] &&
-    [ $((16#$(sed -n 's/^SigCgt:\t//p' "/proc/$1/status") & 0x4000)) != 0 ]
-}
-# A pipe whose two ends are opened here without waiting for the other: reading is 7, writing is 9. A
-# command that shall be the only one at its end is started with the other one closed.
-open_pipe() {
-  [ -p pipe ] || mkfifo pipe
-  exec 8<>pipe 7<pipe 9>pipe 8>&-
-}
-checksum() { sha256sum | cut -d' ' -f1; }
-
-nothing_left() {
-  [ -z "$(ls -A "$RINGBUS_DIR")" ] || fail "left behind: $(ls -A "$RINGBUS_DIR")"
-}
+. "$(dirname "$0")/command_tools.sh"
 
 # ---------------------------------------------------------------- making and removing
 
@@ -104,7 +14,7 @@ expect 0 "" "$ringbus" --help >help
 grep -q "Exit codes" help || fail "no exit codes in the help"
 expect 0 "" "$ringbus" --version >version
 grep -qE '^ringbus [0-9]+\.[0-9]+\.[0-9]+$' version || fail "version: $(cat version)"
-for verb in create info send recv rm; do
+for verb in create info dump send recv repair rm; do
   expect 0 "" "$ringbus" $verb --help >help
   grep -q "Examples" help || fail "no examples in the help of $verb"
 done
@@ -124,7 +34,7 @@ expect 2 "the nearest is 4K" "$ringbus" create r --capacity 100
 expect 2 "the nearest is 1T" "$ringbus" create r --capacity 9999999999999
 expect 2 "expected a power of two" "$ringbus" create r --capacity lots
 expect 2 "expected a power of two" "$ringbus" send r --create=-1
-expect 2 "from 1 to 1023" "$ringbus" create r --participants 1024
+expect 2 "from 2 to 1023" "$ringbus" create r --participants 1024
 expect 2 "from 1 to 64" "$ringbus" create r --groups 0
 expect 2 "expected hold or drop" "$ringbus" create r --no-group keep
 expect 2 "expected membarrier, fence or never" "$ringbus" create r --wake now
@@ -256,14 +166,15 @@ if command -v python3 >/dev/null; then
 import json, sys
 ring = json.load(open(sys.argv[1], encoding="utf-8"))
 assert list(ring) == """name id state layout_version library_version created_ns epoch capacity
-  max_message file_bytes no_group wake oldest oldest_count tail tail_count full_events max_lag
-  broken_cursors dropped max_participants max_groups participants groups""".split(), list(ring)
+  max_message file_bytes many_producers overwrite no_group wake oldest oldest_count tail tail_count
+  full_events max_lag broken_cursors dropped recovered max_participants max_groups participants groups
+  readers_wait_for producers_wait_for""".split(), list(ring)
 assert ring["name"] == "r" and ring["state"] == "closed" and len(ring["id"]) == 32
 assert ring["no_group"] == "drop" and ring["wake"] == "fence" and ring["tail_count"] == 5
 assert ring["participants"] == []
 [group] = ring["groups"]
-assert list(group) == """name policy durable gating attached slot max_lag cursor cursor_count
-  lag_bytes lag_messages lost_messages lost_bytes""".split(), list(group)
+assert list(group) == """name policy durable gating shared attached members slot max_lag cursor
+  cursor_count lag_bytes lag_messages lost_messages lost_bytes redelivered""".split(), list(group)
 assert group["name"] == "caf\u00e9" and group["durable"] and not group["attached"]
 assert group["cursor_count"] == 2 and group["lag_messages"] == 3
 PYTHON
@@ -339,9 +250,6 @@ follows() {
     { previous = $1 }
     END { if (NR == 0) previous = last; print previous }' "$1"
 }
-# A kill can cut the last line off.
-complete_lines() { sed -n '$!p' "$1"; [ -n "$(tail -c 1 "$1")" ] || tail -n 1 "$1"; }
-
 test_that "a consumer that is killed in mid-stream gets everything, at most one batch twice"
 # A batch is at most a quarter of the ring, and a message takes at least 16 bytes of that.
 batch=$((65536 / 4 / 16))
