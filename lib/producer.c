@@ -282,7 +282,7 @@ static int wait_for_room(ringbus_producer *producer, uint64_t bytes, int64_t tim
   if (producer->hot.many && producer->claim_bytes)
     return -EINVAL; /* readers cannot get past this producer's own claim */
   if (producer->hot.many) {
-    many_room(producer, 64, false); /* hot.tail becomes the true one */
+    many_room(producer, 0, false); /* hot.tail becomes the true one */
     wait.drain_to = producer->hot.tail;
   }
   return wait_at(&wait.place, 1, &waiting, deadline_after(timeout_ns));

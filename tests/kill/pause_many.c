@@ -51,6 +51,7 @@ struct pause_scenario {
   bool (*while_paused)(void); /* at each instruction of its region */
   bool (*afterwards)(void);   /* while it goes on, or has been killed */
   bool killed;
+  bool closely;        /* at every instruction always */
   bool (*again)(void); /* a second pause, at each instruction after the floor has moved */
 };
 
@@ -202,6 +203,16 @@ static bool publish_bytes(uint64_t bytes, bool unhindered) {
 }
 
 static bool laps(void) { return publish_bytes(partner.info.capacity * 5 / 2, false); }
+/* A word in each granule. */
+static bool laps_of_granules(void) {
+  uint64_t granules = partner.info.capacity / GRANULE * 5 / 2;
+  while (granules-- > 0) {
+    int result = send(granules % 2 ? partner.a : partner.b, 40);
+    if (result != 0)
+      return result == -EAGAIN;
+  }
+  return all_read();
+}
 static bool more_than_a_lap(void) { return publish_bytes(partner.info.capacity * 3 / 2, false); }
 static bool lap_unhindered(void) { return publish_bytes(partner.info.capacity * 3 / 2, true); }
 
@@ -259,6 +270,30 @@ static bool something_for_members(void) { return crowd_and_member() && leave_som
 
 /* ---------------------------------------------------------------- afterwards */
 
+/* What is still in the ring is what the log says. */
+static bool look_back(void) {
+  ringbus_observer *observer;
+  struct ringbus_message message;
+  char copy[LARGE];
+  uint64_t count;
+  bool fine = true;
+  int result = ringbus_observer_attach(partner.ring, NULL, &observer);
+  if (result != 0)
+    wrong("observer_attach: %s", ringbus_strerror(result));
+  ringbus_observer_tell(observer, NULL, &count);
+  for (; fine && (result = ringbus_observer_recv(observer, copy, sizeof copy, &message)) == 0;
+       count++) {
+    uint64_t index = identify(&message);
+    fine = index < ENTRIES && verify_entry(&message, &book->entries[index], index) &&
+           count < partner.logged && (partner.log[count] == index || partner.log[count] == UNKNOWN);
+  }
+  ringbus_observer_detach(observer);
+  if (!fine || result != -EAGAIN || count != partner.logged)
+    wrong("looking back, message %llu of %llu: %s", (unsigned long long)count,
+          (unsigned long long)partner.logged, fine ? ringbus_strerror(result) : "another one");
+  return true;
+}
+
 /* Everything is in the log once, in the order of its producer. */
 static bool check_log(void) {
   struct partner *p = &partner;
@@ -297,7 +332,7 @@ static bool check_log(void) {
         p->log[book->read[i].count] != UNKNOWN)
       wrong("the actor read number %u as message %u, r saw %u", book->read[i].index,
             book->read[i].count, p->log[book->read[i].count]);
-  return true;
+  return look_back();
 }
 
 static bool check_members(void) {
@@ -356,6 +391,12 @@ static bool read_and_check(void) {
     turn_over_to_actor();
   }
   return finish_and_check();
+}
+
+static bool unhindered_and_check(void) {
+  bool fine = turn_of_judge() && lap_unhindered();
+  turn_over_to_actor();
+  return actor_ended() && fine && go_on_and_check();
 }
 
 /* j came while the actor stood, and has not read yet: it holds everybody back until it does. */
@@ -769,15 +810,24 @@ static void release_delivered(void) {
     book->entries[crew.index[i]].shared = GONE;
   crew.count = 0;
 }
-static void rest_member(void) {
+static void look_and_release(void) {
   for (size_t i = 0; i < crew.count; i++) { /* the bytes must still be there */
     uint64_t index = crew.index[i];
     expect(verify_entry(&crew.messages[i], &book->entries[index], index), index);
   }
   if (crew.count)
     release_delivered();
+}
+static void rest_member(void) {
+  look_and_release();
   int result = ringbus_consumer_detach(crew.member);
   expect(result == 0, result);
+}
+/* It stays for a while, and is in nobody's way. */
+static void rest_idle_member(void) {
+  look_and_release();
+  turn_over_to_judge();
+  rest_member();
 }
 static void prepare_member(void) { join_shared(&crew.member, false); }
 static void region_take(void) {
@@ -977,6 +1027,11 @@ static const struct pause_scenario scenarios[] = {
      .before = crowd,
      .while_paused = laps,
      .afterwards = finish_and_check},
+    {.actor = {"send once, laps", prepare_sends, region_one_send, rest_sends, GATED},
+     .before = crowd,
+     .while_paused = laps_of_granules,
+     .afterwards = finish_and_check,
+     .closely = true},
     {.actor = {"claim and commit, laps", prepare_sends, region_claims, rest_sends, GATED},
      .before = crowd,
      .while_paused = laps,
@@ -1043,6 +1098,10 @@ static const struct pause_scenario scenarios[] = {
      .while_paused = j_joins_and_laps,
      .afterwards = joiner_reads_all},
     {.actor = {"drop the oldest, laps", prepare_full, region_one_send, rest_sends, DROPPING},
+     .before = lossy_crowd,
+     .while_paused = laps,
+     .afterwards = finish_and_check},
+    {.actor = {"claim where others drop, laps", prepare_sends, region_claims, rest_sends, DROPPING},
      .before = lossy_crowd,
      .while_paused = laps,
      .afterwards = finish_and_check},
@@ -1118,11 +1177,11 @@ static const struct pause_scenario scenarios[] = {
      .while_paused = rival_commits_and_dies,
      .afterwards = finish_and_check},
 
-    {.actor = {"share, take, laps", prepare_member, region_take, rest_member, GATED},
+    {.actor = {"share, take, laps", prepare_member, region_take, rest_idle_member, GATED},
      .before = crowd_of_members,
      .prepared = leave_some,
      .while_paused = laps,
-     .afterwards = finish_and_check},
+     .afterwards = unhindered_and_check},
     {.actor = {"share, take twice, laps", prepare_member, region_take_twice, rest_member, GATED},
      .before = crowd_and_member,
      .prepared = leave_some,
@@ -1309,7 +1368,7 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
     while (actor_step() && !harness.control->region_ended);
   part();
   for (uint64_t k = 0; k < trace_length(); k++) {
-    if (!trace_is_wanted(k, sample))
+    if (!scenario->closely && !trace_is_wanted(k, sample))
       continue;
     if (scenario->again)
       for (uint64_t further = 0; pause_at(scenario, k, further);)

@@ -167,6 +167,8 @@ static bool look_back(void) {
   if (w->info.tail_count > told)
     wrong("%llu are told, %llu were found", (unsigned long long)w->info.tail_count,
           (unsigned long long)told);
+  if (w->info.groups == 0 && !w->book.drops && w->oldest != 0)
+    wrong("the oldest message is %llu, none should be given up", (unsigned long long)w->oldest);
   for (int g = 0; g < CROWD_GROUPS && !w->book.drops; g++) {
     const struct group_line *line = &w->book.groups[g];
     if (line->must_exist && !line->shared && count_of(w->oldest) > count_of(line->before) &&
