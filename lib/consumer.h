@@ -44,8 +44,10 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                struct ringbus_message *message);
 int share_release(ringbus_consumer *consumer);
 void share_tell(const ringbus_consumer *consumer, struct counted *at);
-/* share_look: 0 if there is something to take, or, thorough, to take over; ended: if not, nothing will ever
- * come. share_look_here: 0 also if it holds a run; takes over. */
+/* share_look: 0 if there is something to take; ended: if not, nothing will ever come. share_look_here: holds
+ * a run, or, thorough, has taken one over. share_may_take_over: there is one to be taken over, and nobody
+ * is at it; for any thread. */
+bool share_may_take_over(const ringbus_consumer *consumer);
 int share_look(const ringbus_consumer *consumer, bool thorough, bool ended);
 bool share_look_here(ringbus_consumer *consumer, bool thorough);
 

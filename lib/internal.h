@@ -144,6 +144,7 @@ int lock_patiently(int lock_fd, uint64_t offset, int seconds, const char *what);
 /* Only while groups change. */
 int table_lock(int lock_fd);
 int table_try_lock(int lock_fd);
+bool table_is_locked(const ringbus_ring *ring);
 void table_unlock(int lock_fd);
 
 /* slot_take: a slot whose last holder's claim has been given up, and whose run, if there is one, belongs

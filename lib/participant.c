@@ -252,6 +252,10 @@ int table_try_lock(int lock_fd) {
   return lock_byte(lock_fd, offsetof(struct ringbus_header, join));
 }
 
+bool table_is_locked(const ringbus_ring *ring) {
+  return lock_is_held(ring->fd, offsetof(struct ringbus_header, join));
+}
+
 void table_unlock(int lock_fd) { unlock_byte(lock_fd, offsetof(struct ringbus_header, join)); }
 
 /* ---------------------------------------------------------------- slots */
