@@ -294,6 +294,11 @@ void share_attach(ringbus_consumer *consumer, bool at_most_once) {
   for (int steps = 0; steps < 3 && pair_load(own->taken, &taken) &&
                       taken_state(taken.first) != RINGBUS_TAKEN_NOTHING;
        steps++) {
+    bool coming = taken_state(taken.first) == RINGBUS_TAKEN_COMING;
+    if (!coming && low_part(taken.second) != consumer->group) {
+      shared_store(&own->taken[0], 0); /* of a group of this name that is gone, not quite removed */
+      break;
+    }
     if (is_run(ring, consumer->handle.slot, taken)) {
       begin_run(consumer, taken_from(taken.first), shared_load(&own->taken_to),
                 whole_count(ring, taken.second), true);
