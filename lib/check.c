@@ -85,6 +85,19 @@ int check_size(const ringbus_ring *ring) {
   return 0;
 }
 
+int check_may_change(const ringbus_ring *ring) {
+  if (ring->forked)
+    return fail(-ECHILD, NULL);
+  if (ring->read_only)
+    return fail(-EPERM, "the ring is open read-only");
+  int result = check_size(ring);
+  if (result != 0)
+    return result;
+  return shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED
+             ? fail(-ESTALE, "the ring was retired: open its successor")
+             : 0;
+}
+
 int check_file(int fd, bool read_only, struct geometry *geometry) {
   struct ringbus_identity identity;
   struct stat status;

@@ -231,15 +231,9 @@ int ringbus_ring_repair(ringbus_ring *ring, uint64_t *recovered) {
   struct visitor visitor;
   if (!ring)
     return fail(-EINVAL, "no ring");
-  if (ring->forked)
-    return fail(-ECHILD, NULL);
-  if (ring->read_only)
-    return fail(-EPERM, "the ring is open read-only");
-  int result = check_size(ring);
+  int result = check_may_change(ring);
   if (result != 0)
     return result;
-  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
-    return fail(-ESTALE, "the ring was retired: open its successor");
   uint64_t before = shared_load(&ring->header->counters.recovered);
   claims_recover(ring);
   result = visitor_enter(&visitor, ring);

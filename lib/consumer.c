@@ -208,14 +208,9 @@ int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   int result = next_or_recovered(consumer, &found, &bytes);
   if (result != 0)
     return nothing_or_end(consumer, result, state);
-  if (message) {
-    *message = found;
-    message->data = buffer;
-  }
-  if (found.length > size)
-    return -EMSGSIZE;
-  if (found.length)
-    memcpy(buffer, found.data, found.length);
+  result = copy_out(&found, buffer, size, message);
+  if (result != 0)
+    return result;
   hot->position += bytes;
   hot->count++;
   return ringbus_consumer_release(consumer);

@@ -3,6 +3,8 @@
 #ifndef RINGBUS_CONSUMER_H
 #define RINGBUS_CONSUMER_H
 
+#include <string.h>
+
 #include "internal.h"
 
 struct ringbus_consumer {
@@ -32,6 +34,20 @@ uint64_t next_state(const struct ringbus_view *view, uint64_t *at, uint64_t *wor
  * next_state says. */
 int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_message *message,
                uint64_t *bytes, uint64_t *state);
+
+/* copy_out: what recv gives: always the message's description, its bytes unless the buffer is too small. */
+static inline int copy_out(const struct ringbus_message *found, void *buffer, size_t size,
+                           struct ringbus_message *message) {
+  if (message) {
+    *message = *found;
+    message->data = buffer;
+  }
+  if (found->length > size)
+    return -EMSGSIZE;
+  if (found->length)
+    memcpy(buffer, found->data, found->length);
+  return 0;
+}
 
 /* share_attach: a new member; what its slot's last holder had taken is its own now. */
 void share_attach(ringbus_consumer *consumer, bool at_most_once);

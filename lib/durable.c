@@ -64,16 +64,10 @@ static uint64_t hash_record(const struct ringbus_flushed *flushed) {
 int ringbus_ring_flush(ringbus_ring *ring) {
   if (!ring)
     return fail(-EINVAL, "no ring");
-  if (ring->forked)
-    return fail(-ECHILD, NULL);
-  if (ring->read_only)
-    return fail(-EPERM, "the ring is open read-only");
   struct visitor visitor;
-  int result = check_size(ring);
+  int result = check_may_change(ring);
   if (result != 0)
     return result;
-  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
-    return fail(-ESTALE, "the ring was retired: open its successor");
   result = visitor_enter(&visitor, ring);
   /* One flush at a time. Not under the table lock: a disk may take seconds. */
   if (result == 0)

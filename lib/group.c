@@ -314,16 +314,10 @@ void groups_reap(ringbus_ring *ring, int lock_fd) {
 int ringbus_ring_remove_group(ringbus_ring *ring, const char *name) {
   if (!ring || !name)
     return fail(-EINVAL, "which group?");
-  if (ring->forked)
-    return fail(-ECHILD, NULL);
-  if (ring->read_only)
-    return fail(-EPERM, "the ring is open read-only");
   struct visitor visitor;
-  int result = check_size(ring);
+  int result = check_may_change(ring);
   if (result != 0)
     return result;
-  if (shared_load32(&ring->header->signals.state) & RINGBUS_STATE_RETIRED)
-    return fail(-ESTALE, "the ring was retired: open its successor");
   result = visitor_enter(&visitor, ring);
   if (result == 0)
     result = table_lock(visitor.handle.lock_fd);

@@ -105,6 +105,9 @@ void layout_plan(struct geometry *geometry, uint64_t data_alignment);
 int check_file(int fd, bool read_only, struct geometry *geometry);
 /* check_size: the file still has its size: -EBADMSG instead of a SIGBUS where there is time to look. */
 int check_size(const ringbus_ring *ring);
+/* check_may_change: what every call that changes a ring without being attached begins with: -ECHILD,
+ * -EPERM, -EBADMSG, -ESTALE. */
+int check_may_change(const ringbus_ring *ring);
 
 /* ---------------------------------------------------------------- participant.c */
 

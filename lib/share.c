@@ -442,14 +442,9 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
     result = next_of_run(consumer, &found, &bytes);
   if (result != 0)
     return result;
-  if (message) {
-    *message = found;
-    message->data = buffer;
-  }
-  if (found.length > size)
-    return -EMSGSIZE;
-  if (found.length)
-    memcpy(buffer, found.data, found.length);
+  result = copy_out(&found, buffer, size, message);
+  if (result != 0)
+    return result;
   hot->position += bytes;
   hot->count++;
   return share_release(consumer);
