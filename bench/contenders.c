@@ -265,11 +265,11 @@ static void go_ringbus(struct bench *bench, uint64_t sequence) {
   uint64_t answer = sequence;
   int result;
   number(bench->buffer, sequence);
-  result = ringbus_producer_send(bench->there, bench->buffer, BENCH_ROUND_TRIP_BYTES, 0);
+  result = ringbus_producer_send(bench->there, bench->buffer, BENCH_MESSAGE, 0);
   if (result == 0 && sequence != BENCH_END)
     while ((result = ringbus_consumer_recv(bench->back, bench->buffer, BENCH_MAX_MESSAGE, NULL)) ==
            -EAGAIN)
-      if (bench->cpus == 1)
+      if (bench->shares_core)
         bench_idle(bench);
   if (result != 0)
     bench_fail("round trip", result);
@@ -282,12 +282,12 @@ static uint64_t echo_ringbus(struct bench *bench) {
   int result;
   while ((result = ringbus_consumer_recv(bench->back, bench->buffer, BENCH_MAX_MESSAGE, NULL)) ==
          -EAGAIN)
-    if (bench->cpus == 1)
+    if (bench->shares_core)
       bench_idle(bench);
   bench_touch(bench->buffer);
   memcpy(&sequence, bench->buffer, sizeof sequence);
   if (result == 0 && sequence != BENCH_END)
-    result = ringbus_producer_send(bench->there, bench->buffer, BENCH_ROUND_TRIP_BYTES, 0);
+    result = ringbus_producer_send(bench->there, bench->buffer, BENCH_MESSAGE, 0);
   if (result != 0)
     bench_fail("echo", result);
   return sequence;
@@ -298,14 +298,14 @@ static void go_token(struct bench *bench, uint64_t sequence) {
   uint64_t there = sequence == BENCH_END ? BENCH_END : 2 * sequence + 1;
   bench_store(&bench->shared->token, there);
   while (bench_load(&bench->shared->token) == there)
-    if (bench->cpus == 1)
+    if (bench->shares_core)
       bench_idle(bench);
 }
 
 static uint64_t echo_token(struct bench *bench) {
   uint64_t token;
   while (!((token = bench_load(&bench->shared->token)) & 1))
-    if (bench->cpus == 1)
+    if (bench->shares_core)
       bench_idle(bench);
   bench_store(&bench->shared->token, token == BENCH_END ? 0 : token + 1);
   return token == BENCH_END ? BENCH_END : token / 2;
