@@ -457,7 +457,7 @@ static int look_beside_the_data(const ringbus_consumer *consumer, uint64_t posit
   return ended && state == RINGBUS_WORD_FREE ? -EPIPE : -EAGAIN;
 }
 
-int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thorough) {
+static int look_at(const ringbus_consumer *consumer, uint64_t position, bool thorough) {
   const struct ringbus_consumer_hot *hot = &consumer->hot;
   unsigned state = state_load(&hot->view); /* STATE */
   if (state & ~RINGBUS_STATE_CLOSED)
@@ -472,6 +472,14 @@ int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thor
   if (!hot->view.in_band)
     return look_beside_the_data(consumer, position, thorough, ended);
   return racy_word(&hot->view, position) != 0 ? 0 : ended ? -EPIPE : -EAGAIN;
+}
+
+int consumer_look(const ringbus_consumer *consumer, uint64_t position, bool thorough) {
+  int result = look_at(consumer, position, thorough);
+  return result == -EAGAIN && thorough && (consumer->hot.mode & RINGBUS_MODE_SHARED) &&
+                 share_is_left_something(consumer)
+             ? 0
+             : result;
 }
 
 /* Whether there are records that were given up, and passes over them. */
@@ -496,7 +504,7 @@ int consumer_look_here(ringbus_consumer *consumer, bool thorough) {
     return 0;
   do { /* a look may give up a claim of the dead: then it is what lies behind that counts */
     passed_over_gap(consumer);
-    result = consumer_look(consumer, hot->position, thorough);
+    result = look_at(consumer, hot->position, thorough);
   } while (result == 0 && passed_over_gap(consumer));
   return result;
 }

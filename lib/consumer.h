@@ -44,9 +44,11 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                struct ringbus_message *message);
 int share_release(ringbus_consumer *consumer);
 void share_tell(const ringbus_consumer *consumer, struct counted *at);
-/* share_look: 0 if there is something to take, or, thorough, to take over; ended: if not, nothing will ever
- * come. share_look_here: 0 also if it holds a run; takes over. */
+/* share_look: 0 if there is something to take; ended: if not, nothing will ever come.
+ * share_is_left_something: the dead have left something, which may be to be taken over; that cannot be done
+ * while somebody else holds the table lock. share_look_here: it holds a run, or has now taken one over. */
 int share_look(const ringbus_consumer *consumer, bool thorough, bool ended);
+bool share_is_left_something(const ringbus_consumer *consumer);
 bool share_look_here(ringbus_consumer *consumer, bool thorough);
 
 #endif

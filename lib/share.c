@@ -492,7 +492,6 @@ bool share_look_here(ringbus_consumer *consumer, bool thorough) {
 
 int share_look(const ringbus_consumer *consumer, bool thorough, bool ended) {
   ringbus_ring *ring = consumer->handle.ring;
-  struct pair taken;
   uint64_t word, at = shared_load(&ring_group(ring, consumer->group)->take[0]);
   uint64_t from = at, state = next_state(&ring->view, &at, &word);
   if (state == RINGBUS_WORD_CLAIMED && thorough) {
@@ -502,8 +501,14 @@ int share_look(const ringbus_consumer *consumer, bool thorough, bool ended) {
   }
   if (state == RINGBUS_WORD_COMMITTED || at != from)
     return 0;
-  for (uint32_t slot = 1; thorough && slot < ring->geometry.slot_count; slot++)
-    if (has_note_of_the_dead(ring, consumer->group, slot, &taken))
-      return 0;
   return nothing_to_take(consumer, ended);
+}
+
+bool share_is_left_something(const ringbus_consumer *consumer) {
+  const ringbus_ring *ring = consumer->handle.ring;
+  struct pair taken;
+  for (uint32_t slot = 1; slot < ring->geometry.slot_count; slot++)
+    if (has_note_of_the_dead(ring, consumer->group, slot, &taken))
+      return true;
+  return false;
 }
