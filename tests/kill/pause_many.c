@@ -763,6 +763,25 @@ static bool somebody_in_its_place(void) {
     wrong("send in the place of the dead: %s", ringbus_strerror(result));
   return laps();
 }
+/* And then a ring full of what nobody has read yet. */
+static bool laps_and_a_full_ring(void) {
+  struct partner *p = &partner;
+  char bytes[LARGE];
+  int result;
+  if (!somebody_in_its_place())
+    return false;
+  do {
+    struct entry *entry = &book->entries[plan(bytes, 40)];
+    result = ringbus_producer_send(p->a, bytes, 40, 0);
+    if (result == 0) {
+      entry->published = DONE;
+      p->made++;
+    }
+  } while (result == 0);
+  if (result != -EAGAIN)
+    wrong("send: %s", ringbus_strerror(result));
+  return true;
+}
 static void region_wait(void) {
   int result = ringbus_consumer_wait(crew.consumer[0], 0);
   expect(result == 0 || result == -ETIMEDOUT, result);
@@ -1171,6 +1190,12 @@ static const struct pause_scenario scenarios[] = {
      .before = rival_claims,
      .prepared = fill_up,
      .while_paused = somebody_in_its_place,
+     .afterwards = finish_and_check},
+    {.actor = {"repair, another in the place of the dead", prepare_nothing, region_repair, NULL,
+               GATED},
+     .before = rival_claims,
+     .prepared = rival_is_dead,
+     .while_paused = laps_and_a_full_ring,
      .afterwards = finish_and_check},
     {.actor = {"repair, a claim is committed", prepare_nothing, region_repair, NULL, GATED},
      .before = rival_claims,

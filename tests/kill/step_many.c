@@ -491,14 +491,17 @@ static void region_poll_and_borrow(void) {
   expect(result == 0, result);
   release(0, book->made);
 }
-static void region_observe_past_the_dead(void) {
+static void prepare_observe_past_the_dead(void) {
+  prepare_behind_the_dead();
   int result = ringbus_observer_attach(crew.ring, NULL, &crew.observer);
   expect(result == 0, result);
-  do
+  for (int i = 0; i < 3; i++) {
     result = ringbus_observer_recv(crew.observer, crew.copy, sizeof crew.copy, &crew.message);
-  while (result == 0);
-  expect(result == -EAGAIN, result);
-  result = ringbus_observer_wait(crew.observer, 0);
+    expect(result == 0, result);
+  }
+}
+static void region_observe_past_the_dead(void) {
+  int result = ringbus_observer_wait(crew.observer, 0);
   expect(result == 0, result);
   result = ringbus_observer_recv(crew.observer, crew.copy, sizeof crew.copy, &crew.message);
   expect(result == 0 && verify_entry(&crew.message, &book->entries[3], 3), result);
@@ -965,7 +968,8 @@ static const struct crowd_scenario scenarios[] = {
      GATED},
     {"poll where the dead have claimed", prepare_poll_behind_the_dead, region_poll_and_borrow, NULL,
      GATED},
-    {"observe past the dead", prepare_behind_the_dead, region_observe_past_the_dead, NULL, GATED},
+    {"observe past the dead", prepare_observe_past_the_dead, region_observe_past_the_dead, NULL,
+     GATED},
     {"join at the oldest", prepare_join, region_join_at_oldest, NULL, GATED},
     {"join at the newest", prepare_join, region_join_at_newest, NULL, GATED},
     {"join at a position", prepare_join, region_join_at_second, NULL, GATED},
