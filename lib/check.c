@@ -113,8 +113,13 @@ int check_file(int fd, bool read_only, struct geometry *geometry) {
     return fail(-EBADMSG, "this file is not a ring");
   if ((size_t)got < sizeof identity)
     return fail(-EBADMSG, "the ring is cut short: %lld bytes", (long long)status.st_size);
+  if (identity.layout_version == 0)
+    return fail(-EPROTONOSUPPORT,
+                "the ring was made by a library from before the format was frozen "
+                "(layout version 0): make a new one");
   if (identity.layout_version != RINGBUS_LAYOUT_VERSION)
-    return fail(-EPROTONOSUPPORT, "the ring has layout version %u, this library knows %u",
+    return fail(-EPROTONOSUPPORT,
+                "the ring has layout version %u, this library knows %u: it takes a later library",
                 identity.layout_version, RINGBUS_LAYOUT_VERSION);
   size_t hashed_from = offsetof(struct ringbus_identity, layout_version);
   if (identity.checksum != hash_bytes((const char *)&identity + hashed_from,

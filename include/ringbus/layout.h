@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* layout.h - every byte of a ring file. Read this to write a peer in another language.
  *
- * A ring is one file. It is mapped shared by every participant. Format 0: not frozen yet.
+ * A ring is one file. It is mapped shared by every participant. This is format 1, and it is frozen.
  *
  *   0          4096            slots_offset    groups_offset    words_offset     data_offset
  *   +----------+---------------+---------------+----------------+----------------+--------------+
@@ -36,6 +36,48 @@
  *
  * There are no functions here. What may be read when, and what breaks otherwise, is argued in
  * inline.h under the labels given in the "pair" column.
+ *
+ * How the format may grow
+ *
+ * What a file of version 1 says, it says to every later library as well, and each of them goes on to
+ * read it and write into it. (tests/golden/ has such files of every kind, and holds the library to
+ * that.) A reader may rely on all that stands here: offsets, sizes, meanings and the checksum; and on
+ * zeroes in whatever is called reserved or not mentioned: bytes, lines, bits of flags and of words. (Not
+ * in the padding of records, where anything may be.)
+ *
+ * What a file is and can do is said in its identity when it is made, and never changes. So new things
+ * come with new files, by a feature bit:
+ *
+ *   who does not know it ...                      | bit of            | and then
+ *   ----------------------------------------------+-------------------+-----------------------------
+ *   would misread records, positions or groups    | features_required | must not open the file
+ *   reads all of it right, but would break it by  | features_read     | must map it read-only, and
+ *   attaching: a field that every participant has |                   | take no slot (observers)
+ *   to keep, another rule for who overwrites what |                   |
+ *   does no harm, whenever it comes and goes:     | features_optional | need not look
+ *   a counter, a hint, something for people       |                   |
+ *
+ * Reserved bytes and bits get a meaning only together with such a bit. Without it they are zero, and
+ * whoever does not know the bit leaves them as they are. Under an optional feature zero must mean "not
+ * told", since some participants will not tell; nor do they clear what the last holder of their slot, or
+ * the last group in the same place, has told. A bit, once given, never means anything else. New
+ * values of the identity's enumerations (producers, policy, no_group, wake), of group.policy, of a
+ * word's state, other sizes of slots or groups: these go with a required bit.
+ *
+ * The version number changes only if a reader could not find out even that much: if the identity's first
+ * 40 bytes, or where its checksum is, are to be different. What every version will have: the magic at
+ * 0, the version at 8. A library reads all versions up to its own, from 1 on (files of version 0 were
+ * made while this was worked on, and are refused).
+ *
+ * So a peer in another language:
+ *   - checks magic, version, checksum; then, before anything else, the feature words: a bit of
+ *     features_required that it does not know: refuse; of features_read: only read; features_optional:
+ *     go on.
+ *   - takes a value of an enumeration, or a size, that is not in this file for damage, and refuses.
+ *   - writes 0 into bits that it does not know when it makes a word, slot or group of its own; changes
+ *     only its own bits where others have theirs (state, groups, flags); ignores bits it does not know in
+ *     flags (of words, slots and groups), and takes them in signals.state for damage.
+ *   - leaves reserved bytes alone, and does not check that they are zero.
  */
 #ifndef RINGBUS_LAYOUT_H
 #define RINGBUS_LAYOUT_H
@@ -49,7 +91,7 @@
 #define RINGBUS_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 
-#define RINGBUS_LAYOUT_VERSION 0u
+#define RINGBUS_LAYOUT_VERSION 1u
 /* "RINGBUS\0" when stored by a little-endian machine. Written last at creation. */
 #define RINGBUS_MAGIC UINT64_C(0x005355424e474952)
 #define RINGBUS_MAGIC_SWAPPED UINT64_C(0x5249474e42555300)
@@ -64,7 +106,7 @@
 #define RINGBUS_NAME_BYTES 64u         /* of a participant or group, with its final NUL */
 
 /* Feature bits. Required: a library that does not know one refuses the file. Read: a library that
- * does not know one may only observe. Optional: may be ignored. Format 0 defines none. */
+ * does not know one may only observe. Optional: may be ignored. So far there are none. */
 #define RINGBUS_FEATURES_REQUIRED UINT64_C(0)
 #define RINGBUS_FEATURES_READ UINT64_C(0)
 

@@ -182,7 +182,7 @@ Test(attach_checks, the_other_byte_order_is_not_supported) {
 }
 
 Test(attach_checks, unknown_versions_are_not_supported) {
-  static const uint32_t versions[] = {1, 2, 255, 65536, UINT32_MAX};
+  static const uint32_t versions[] = {0, 2, 3, 255, 65536, UINT32_MAX};
   make();
   for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++)
     for (int right = 0; right <= 1; right++) { /* a later format may hash otherwise */
@@ -193,6 +193,9 @@ Test(attach_checks, unknown_versions_are_not_supported) {
       put(&changed);
       cr_result(try_to_open(false), -EPROTONOSUPPORT);
       cr_result(try_to_open(true), -EPROTONOSUPPORT);
+      cr_assert(strstr(ringbus_error_detail(),
+                       versions[i] ? "it takes a later library" : "before the format was frozen"),
+                "\"%s\"", ringbus_error_detail());
     }
 }
 
