@@ -28,15 +28,16 @@ expect_greetings() {
   [[ $("$1/consumer$2") == $'hello\nworld' ]] || fail "consumer$2 did not get what was sent"
 }
 
-# Each public header compiles alone, in both languages, with every compiler that is here.
+# Each public header compiles alone, in both languages, with every compiler that is here; and layout.h has
+# the numbers that are frozen.
 headers() {
   local header compiler
-  for header in "$source"/include/ringbus/*.h; do
+  for header in "$source"/include/ringbus/*.h "$source/tests/golden/frozen.h"; do
     for compiler in "gcc -std=c11 -x c" "g++ -std=c++17 -x c++" \
       "clang -std=c11 -x c" "clang++ -std=c++17 -x c++"; do
       command -v "${compiler%% *}" >/dev/null || continue
       # shellcheck disable=SC2086 # words on purpose
-      echo "#include <ringbus/${header##*/}>" | $compiler -I"$source/include" -O2 -Wall -Wextra \
+      echo "#include \"$header\"" | $compiler -I"$source/include" -O2 -Wall -Wextra \
         -Wconversion -pedantic -Werror -c -o /dev/null - || fail "${header##*/}, $compiler"
     done
   done
