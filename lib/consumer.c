@@ -62,7 +62,7 @@ static void pass_over(ringbus_consumer *consumer, uint64_t position) {
 /* Whoever polls and never waits gets past the claim of a dead producer, too, by and by. */
 static bool got_past_dead_claim(ringbus_consumer *consumer) {
   return claim_is_open(&consumer->hot.view, consumer->hot.position) &&
-         ask_whether_dead(&consumer->blocked, false) &&
+         ask_whether_dead(&consumer->blocked, consumer->hot.position, false) &&
          claim_recover(consumer->handle.ring, consumer->hot.position);
 }
 
@@ -138,7 +138,8 @@ static int next_or_recovered(ringbus_consumer *consumer, struct ringbus_message 
     int result = next_gated(&consumer->hot.view, &at, message, bytes, &state);
     pass_over(consumer, at);
     if (result != -EAGAIN || state != RINGBUS_WORD_CLAIMED ||
-        !ask_whether_dead(&consumer->blocked, false) || !claim_recover(consumer->handle.ring, at))
+        !ask_whether_dead(&consumer->blocked, at, false) ||
+        !claim_recover(consumer->handle.ring, at))
       return result;
   }
 }

@@ -14,7 +14,7 @@ struct ringbus_consumer {
   enum ringbus_wait wait;
   int64_t look_ns;
   bool end_without_producer;
-  unsigned blocked; /* see ask_whether_dead */
+  struct blocked blocked; /* see ask_whether_dead */
   struct counted lost;
   ringbus_poller *poller; /* it is in, or NULL */
   struct event *event;    /* its event descriptor's, or NULL */

@@ -234,9 +234,16 @@ bool claim_recover(ringbus_ring *ring, uint64_t position);
 /* claims_recover: all that the dead have open. */
 void claims_recover(ringbus_ring *ring);
 /* ask_whether_dead: hot calls make no system call, but whoever only polls and is blocked by a dead
- * participant's claim or note must not poll for ever: every so often they ask. */
-static inline bool ask_whether_dead(unsigned *blocked, bool thorough) {
-  return thorough || ++*blocked % 1024 == 0;
+ * participant's claim or note must not poll for ever: after every 1024 polls in a row that have not got
+ * past the same position they ask. */
+struct blocked {
+  uint64_t position;
+  unsigned polls;
+};
+static inline bool ask_whether_dead(struct blocked *blocked, uint64_t position, bool thorough) {
+  if (blocked->position != position)
+    *blocked = (struct blocked){position, 0};
+  return thorough || ++blocked->polls % 1024 == 0;
 }
 /* claim_resolve: the holder of the slot's lock gives up what its predecessor had claimed (DEATH). */
 void claim_resolve(ringbus_ring *ring, uint32_t slot);

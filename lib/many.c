@@ -109,7 +109,7 @@ static int refresh(ringbus_producer *producer, uint64_t bytes, bool thorough) {
       if (distance(needed, raised.position) < 0) {
         if (shared_load(floor_field) != floor.position)
           continue;
-        if (gate.gated || !ask_whether_dead(&producer->blocked, thorough))
+        if (gate.gated || !ask_whether_dead(&producer->blocked, raised.position, thorough))
           return -EAGAIN;
         if (claim_recover(ring, raised.position))
           continue;

@@ -10,7 +10,7 @@ struct ringbus_observer {
   struct handle handle; /* for fork; holds no lock */
   struct counted at;
   struct counted lost;
-  unsigned blocked; /* see ask_whether_dead */
+  struct blocked blocked; /* see ask_whether_dead */
 };
 
 static struct lapped_reader reader_of(ringbus_observer *observer) {
@@ -70,7 +70,8 @@ int ringbus_observer_recv(ringbus_observer *observer, void *buffer, size_t size,
   if (result == -EOVERFLOW)
     return lapped_catch_up(&reader);
   if (result == -EAGAIN && claim_is_open(&observer->view, observer->at.position) &&
-      ask_whether_dead(&observer->blocked, false) && pass_over_dead_claim(observer))
+      ask_whether_dead(&observer->blocked, observer->at.position, false) &&
+      pass_over_dead_claim(observer))
     return ringbus_observer_recv(observer, buffer, size, message);
   return result == -EAGAIN && (state & RINGBUS_STATE_CLOSED) &&
                  !claim_is_open(&observer->view, observer->at.position)

@@ -20,7 +20,7 @@ struct ringbus_producer {
   unsigned oldest_mark, next_mark;
   /* Many producers: */
   uint64_t claim_position, claim_bytes; /* of the open claim; 0 bytes: none */
-  unsigned blocked;                     /* see ask_whether_dead */
+  struct blocked blocked;               /* see ask_whether_dead */
 };
 
 /* many_attach: where a producer among many begins. many_leave: gives up its open claim. */

@@ -358,10 +358,12 @@ static int take(ringbus_consumer *consumer, size_t max) {
 /* Whoever polls and never waits finds the dead, too, by and by. */
 static int take_or_take_over(ringbus_consumer *consumer, size_t max) {
   int result = take(consumer, max);
-  if (result != -EAGAIN || !ask_whether_dead(&consumer->blocked, false))
+  if (result != -EAGAIN)
     return result;
-  claim_recover(consumer->handle.ring,
-                shared_load(&ring_group(consumer->handle.ring, consumer->group)->take[0]));
+  uint64_t at = shared_load(&ring_group(consumer->handle.ring, consumer->group)->take[0]);
+  if (!ask_whether_dead(&consumer->blocked, at, false))
+    return result;
+  claim_recover(consumer->handle.ring, at);
   return take_over(consumer) ? 0 : take(consumer, max);
 }
 
