@@ -225,8 +225,10 @@ static void publish(ringbus_producer *producer, uint64_t word, uint64_t bytes) {
 }
 
 /* Between claim and commit somebody may have closed or retired the ring: readers that have seen the end
- * must not miss a message whose sender believes it sent. */
+ * must not miss a message whose sender believes it sent. The fence is between the claim and the state, as
+ * that of the readers is between the state and the word (state_before_words). */
 static int still_open(ringbus_producer *producer) {
+  swap_fence();                                     /* STATE */
   unsigned state = state_load(&producer->hot.view); /* STATE */
   if (RINGBUS_LIKELY(state == 0))
     return 0;

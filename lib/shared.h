@@ -115,6 +115,14 @@ static inline bool shared_replace32(uint32_t *field, uint32_t old, uint32_t with
 /* The full fence of JOIN, ANNOUNCE and SLEEP. */
 static inline void shared_fence(void) { AO_nop_full(); }
 
+/* Behind a swap: a full fence. On x86 the swap is one; what C11 calls a seq_cst swap, and libatomic_ops a
+ * full one, need not be. */
+static inline void swap_fence(void) {
+#if !defined(__x86_64__)
+  AO_nop_full();
+#endif
+}
+
 static inline void shared_read_fence(void) { AO_nop_read(); }
 
 static inline uint64_t position_of(uint64_t counted) { return counted & ~UINT64_C(7); }

@@ -74,12 +74,15 @@
  *             another need not store: who has read it and then fences is ordered like its writer.
  *   STATE     finish, retire: RMW release state          every call: load state; acquire before -EPIPE
  *             a reader would report the end of the stream before the last message.
+ *             Many producers: swap word(T) to CLAIMED, full fence, load state, and only then commit
+ *             reader: load state, full fence, load word. One could finish while another publishes: the
+ *             reader would report the end, and the other believe that its message was sent.
  *   SLOT      attach: name, pid, then store_release state    anybody: load_acquire state
  *             people would see the name of the slot's previous holder. Decides nothing else.
  *
- * ThreadSanitizer sees what orders plain memory (tests/race/weaken). The fences (ANNOUNCE, JOIN, SLEEP)
- * and what orders only atomic words (CLEAR, BANK, parts of JOIN) cannot be seen by ThreadSanitizer:
- * tests/model/litmus.c, where each pair is broken in turn.
+ * ThreadSanitizer sees what orders plain memory (tests/race/weaken). The fences (ANNOUNCE, JOIN, SLEEP,
+ * STATE) and what orders only atomic words (CLEAR, BANK, TAIL of many producers, DEATH, parts of JOIN and of
+ * TAKE) cannot be seen by ThreadSanitizer: tests/model/litmus.c, where each pair is broken in turn.
  */
 #ifndef RINGBUS_INLINE_H
 #define RINGBUS_INLINE_H

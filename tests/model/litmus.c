@@ -10,7 +10,8 @@
  *     store   a message anywhere behind the thread's view (the order of two writers' stores need not
  *             be that of time). Its view is the thread's if it releases, else what the thread's view
  *             was at its last release fence
- *     RMW     right behind the message that it reads, nothing comes between; passes its view on
+ *     RMW     right behind the message that it reads, nothing comes between; passes its view on. A swap
+ *             that finds another value than it expects is a load
  *     fence   acquire: what was set aside is joined. Release: the view is kept for later stores.
  *             Full: both, and joins, and is joined into, one view that all full fences share
  *     membarrier    a full fence in all threads at one instant (with two threads, as here, as good as
@@ -26,8 +27,9 @@
  *   nothing; release sequences go on through RMWs only, as in C++20 (C11 and RC11 order more). So what
  *   is sound here is sound there. What a test leaves out of the code would only order more.
  *   The racy copy of lapped readers, and what it races with, are relaxed accesses. Old bytes of a
- *   record are a location's value at first. Each role runs once; nobody dies (join.pml has that); who
- *   would look again ends instead, where a second look is not what a test is about.
+ *   record are a location's value at first. Each role runs once; nobody dies but in DEATH and TAKE (the
+ *   models beside this have more of it); who would look again ends instead, where a second look is not
+ *   what a test is about.
  *
  * What is checked
  *   Each test as the code is: the forbidden outcome is in no execution. Then in turn with each ordered
@@ -94,12 +96,13 @@ struct ordering {
 #define FULL(label) ((struct ordering){ACQUIRES | RELEASES | FULL_FENCE, label, true})
 #define SPARE(ordering) spare(ordering)
 
-enum kind { NOTHING, LOADS, STORES, ADDS, FENCES, BARS_ALL, READS, WRITES };
+enum kind { NOTHING, LOADS, STORES, ADDS, SWAPS, FENCES, BARS_ALL, READS, WRITES };
 struct access {
   enum kind kind;
   int value;
   const char *location;
   struct ordering ordering;
+  int from; /* SWAPS: only if this is there */
 };
 
 struct test {
@@ -177,15 +180,20 @@ static bool perform(int *result, struct access access) {
     if (!perform(__VA_ARGS__))                                                                     \
       return;                                                                                      \
   } while (0)
-#define LOAD(to, location, ordering) PERFORM(&(to), (struct access){LOADS, 0, location, ordering})
+#define LOAD(to, location, ordering)                                                               \
+  PERFORM(&(to), (struct access){LOADS, 0, location, ordering, 0})
 #define STORE(location, value, ordering)                                                           \
-  PERFORM(&ignored, (struct access){STORES, value, location, ordering})
+  PERFORM(&ignored, (struct access){STORES, value, location, ordering, 0})
 #define ADD(to, location, value, ordering)                                                         \
-  PERFORM(&(to), (struct access){ADDS, value, location, ordering})
-#define FENCE(ordering) PERFORM(&ignored, (struct access){FENCES, 0, NULL, ordering})
-#define MEMBARRIER(ordering) PERFORM(&ignored, (struct access){BARS_ALL, 0, NULL, ordering})
-#define READ(to, location) PERFORM(&(to), (struct access){READS, 0, location, RELAXED})
-#define WRITE(location, value) PERFORM(&ignored, (struct access){WRITES, value, location, RELAXED})
+  PERFORM(&(to), (struct access){ADDS, value, location, ordering, 0})
+/* found is from if it was swapped. */
+#define SWAP(found, location, from, to, ordering)                                                  \
+  PERFORM(&(found), (struct access){SWAPS, to, location, ordering, from})
+#define FENCE(ordering) PERFORM(&ignored, (struct access){FENCES, 0, NULL, ordering, 0})
+#define MEMBARRIER(ordering) PERFORM(&ignored, (struct access){BARS_ALL, 0, NULL, ordering, 0})
+#define READ(to, location) PERFORM(&(to), (struct access){READS, 0, location, RELAXED, 0})
+#define WRITE(location, value)                                                                     \
+  PERFORM(&ignored, (struct access){WRITES, value, location, RELAXED, 0})
 #define FORBID(condition) (violated = violated || (condition))
 /* A step that is no ordered access: left out, or done otherwise, in the twin of this name. */
 #define WITHOUT(label) is_weakened(label, true)
@@ -325,14 +333,16 @@ static bool move(struct state *next, unsigned number, const struct access *acces
   int result = 0;
   if (thread->steps == STEPS)
     give_up("too many steps");
-  if (access->kind == LOADS || access->kind == STORES || access->kind == ADDS) {
+  if (access->kind == LOADS || access->kind == STORES || access->kind == ADDS ||
+      access->kind == SWAPS) {
     choice += thread->current.at[at];
     if (choice >= count)
       return false;
   } else if (choice > 0) {
     return false;
   }
-  if ((access->kind == STORES || access->kind == ADDS) && choice + 1 < count &&
+  bool swaps = access->kind == SWAPS && messages[choice].value == access->from;
+  if ((access->kind == STORES || access->kind == ADDS || swaps) && choice + 1 < count &&
       messages[choice + 1].is_rmw)
     return true; /* not behind this message, perhaps behind a later one */
   switch (access->kind) {
@@ -342,10 +352,13 @@ static bool move(struct state *next, unsigned number, const struct access *acces
   case STORES:
     put_message(next, thread, at, choice + 1, access->value, order);
     break;
-  case ADDS: {
+  case ADDS:
+  case SWAPS: {
     result = read_message(next, thread, at, choice, order);
-    struct message *message =
-        put_message(next, thread, at, choice + 1, result + access->value, order);
+    if (access->kind == SWAPS && !swaps)
+      break;
+    int value = swaps ? access->value : result + access->value;
+    struct message *message = put_message(next, thread, at, choice + 1, value, order);
     message->is_rmw = true;
     join(&message->view, &messages[choice].view);
     break;
@@ -401,7 +414,7 @@ static bool explore(const char *twin, size_t *last) {
 }
 
 static void show_execution(size_t last) {
-  static const char *const verbs[] = {"",      "load",       "store", "add",
+  static const char *const verbs[] = {"",      "load",       "store", "add",  "swap",
                                       "fence", "membarrier", "read",  "write"};
   if (last == 0)
     return;
@@ -412,9 +425,12 @@ static void show_execution(size_t last) {
   const struct access *access = &pending[mover];
   printf("      %-10s %s %s", test->threads[mover].name, verbs[access->kind],
          access->location ? access->location : "");
+  if (access->kind == SWAPS)
+    printf(", %d for %d", access->value, access->from);
   if (access->kind == STORES || access->kind == WRITES || access->kind == ADDS)
     printf(", %d", access->value);
-  if (access->kind == LOADS || access->kind == READS || access->kind == ADDS)
+  if (access->kind == LOADS || access->kind == READS || access->kind == ADDS ||
+      access->kind == SWAPS)
     printf(" = %d", thread->results[thread->steps - 1]);
   if (access->ordering.order)
     printf(access->ordering.order & ACQUIRES ? " (acquire)" : " (release)");
@@ -446,8 +462,8 @@ static void check_test(const struct test *chosen, bool allowed, bool shown) {
 
 /* ---------------------------------------------------------------- what is known of the explorer */
 
-/* Accesses of the locations x, y and z: Wx1 stores 1, Rx loads, Ax1 adds 1; with + it releases,
- * acquires, or both. Fa, Fr, F: acquire, release, full fence; M: membarrier. px, qx1: plain load and
+/* Accesses of the locations x, y and z: Wx1 stores 1, Rx loads, Ax1 adds 1, Cx01 swaps 0 for 1; with + it
+ * releases, acquires, or both. Fa, Fr, F: acquire, release, full fence; M: membarrier. px, qx1: plain load and
  * store. ? ends a thread whose last load returned 0, ! one where it did not. The outcome: what the
  * loads return, thread by thread, then the values that come last, as x1; or a race, if -. */
 struct classic {
@@ -484,6 +500,9 @@ static void run_script(void) {
       break;
     case 'A':
       ADD(result, location, value, ordered ? BOTH(NULL) : RELAXED);
+      break;
+    case 'C':
+      SWAP(result, location, word[2] - '0', word[3] - '0', ordered ? BOTH(NULL) : RELAXED);
       break;
     case 'F':
       FENCE(word[1] == 'a' ? ACQUIRE(NULL) : word[1] == 'r' ? RELEASE(NULL) : FULL(NULL));
@@ -551,6 +570,13 @@ static const struct classic classics[] = {
     {"CoWR", {"Wx1 Rx", "Wx2"}, "2x1", false},
     {"RMWs are atomic", {"Ax1", "Ax1"}, "00", false},
     {"RMW, a store beside it", {"Ax1", "Wx3"}, "0x3", true},
+    {"swaps exclude each other", {"Cx01", "Cx02"}, "00", false},
+    {"swaps in turn", {"Cx01", "Cx12"}, "01x2", true},
+    {"a swap that fails stores nothing", {"Wx1", "Cx23"}, "1x3", false},
+    {"a swap that fails may be late", {"Wx1 Wy1", "Ry Cx23"}, "10", true},
+    {"MP, swaps", {"Wx1 Cy01+", "Cy12+ Rx"}, "010", false},
+    {"MP, swaps, relaxed", {"Wx1 Cy01", "Cy12+ Rx"}, "010", true},
+    {"SB, swaps are no fences", {"Cx01+ Ry+", "Cy01+ Rx+"}, "0000", true},
     {"stores at once", {"qx1", "qx2"}, "-", true},
     {"plain load, then store", {"px Wy1+", "Ry+ ? qx1"}, "-", false},
     {"plain load, then store, relaxed", {"px Wy1", "Ry+ ? qx1"}, "-", true},
@@ -967,6 +993,315 @@ static void look_at_slot(void) {
   FORBID(name == OLD);
 }
 
+/* TAIL, many producers: a ring of two places. One producer claims place 0 in lap 0, and in lap 1, before
+ * which somebody moves the tail to within a lap of that (A3); then one that was stopped since lap 0
+ * looks for the true tail from 0 on (find_true_tail, claim_bytes). */
+#define LAP_0 1
+#define LAP_1 2
+static void claim_two_laps(void) {
+  int found, tail;
+  SWAP(found, "word(0)", 0, LAP_0, SPARE(BOTH("A5: swap of the word in lap 0")));
+  if (found != 0)
+    return;
+  if (!WITHOUT("A3: the tail moved before the claim a lap later")) {
+    LOAD(tail, "tail", SPARE(ACQUIRE("A2: load of tail, in lap 0")));
+    if (tail == 0)
+      SWAP(tail, "tail", 0, 1, SPARE(BOTH("A3: swap of tail")));
+  }
+  SWAP(found, "word(0)", LAP_0, LAP_1, BOTH("A5: swap of the word in lap 1"));
+}
+
+static void move_tail(void) {
+  int word, tail;
+  LOAD(word, "word(0)", SPARE(ACQUIRE("A1: load of the word, by another")));
+  if (word == LAP_0)
+    SWAP(tail, "tail", 0, 1, SPARE(BOTH("A3: swap of tail, by another")));
+  (void)tail;
+}
+
+static void claim_late(void) {
+  int word = 0, tail, found;
+  bool reversed = WITHOUT("A2: the look at the tail after the word");
+  if (!reversed)
+    LOAD(word, "word(0)", ACQUIRE("A1: load of the word"));
+  LOAD(tail, "tail", SPARE(ACQUIRE("A2: load of tail")));
+  if (reversed)
+    LOAD(word, "word(0)", ACQUIRE(NULL));
+  if (word == LAP_0 || tail > 0)
+    return; /* further on */
+  SWAP(found, "word(0)", word, 3, SPARE(BOTH("A5: swap of the word, late")));
+  FORBID(found == word && word == LAP_1);
+}
+
+/* JOIN, many producers: the floor was raised by another, who has not looked for joiners yet. */
+static void raise_floor(void) {
+  int found;
+  STORE("word(1)", 1, SPARE(RELEASE("PUBLISH: store of word(tail)")));
+  SWAP(found, "floor", 0, 1, BOTH("JOIN, TAIL: swap of floor"));
+  (void)found;
+}
+
+static void find_floor_scan_overwrite(void) {
+  int floor, groups = 0, gating, cursor, again;
+  LOAD(floor, "floor", SPARE(ACQUIRE("ANNOUNCE: load of floor")));
+  if (floor == 0)
+    return;
+  FENCE(FULL("JOIN: fence of a producer that has not raised the floor itself"));
+  if (!WITHOUT("JOIN: the scan by a producer that has not raised the floor itself"))
+    LOAD(groups, "groups", SPARE(ACQUIRE("JOIN: load of groups")));
+  if (groups) {
+    LOAD(gating, "gating", SPARE(ACQUIRE("JOIN: load of gating")));
+    LOAD(cursor, "cursor", SPARE(ACQUIRE("RELEASE: load of cursor")));
+    LOAD(again, "gating", SPARE(ACQUIRE("JOIN: second load of gating")));
+    if (again != gating || cursor < 1)
+      return;
+  }
+  WRITE("record 0", 2);
+}
+
+/* STATE, many producers: one publishes while another finishes. Who believes in the end (state_before_words)
+ * has looked at the word behind a fence, who believes to have published at the state. */
+static bool has_published;
+
+static void publish_unless_finished(void) {
+  int found, state;
+  has_published = false;
+  SWAP(found, "word(tail)", 0, 1, SPARE(BOTH("A5: swap of word(T)")));
+  (void)found;
+  FENCE(FULL("STATE: fence between a claim and the look at the state"));
+  LOAD(state, "state", SPARE(ACQUIRE("STATE: load of state")));
+  if (state != 0 && !WITHOUT("STATE: the look at the state before a commit"))
+    return;
+  STORE("word(tail)", 2, SPARE(RELEASE("PUBLISH: store of word(tail)")));
+  has_published = true;
+}
+
+static void finish_stream(void) {
+  int state;
+  ADD(state, "state", 1, SPARE(BOTH("STATE: RMW of state")));
+  (void)state;
+}
+
+static bool has_seen_the_end;
+
+static void believe_in_the_end(void) {
+  int state, word;
+  has_seen_the_end = false;
+  LOAD(state, "state", SPARE(ACQUIRE("STATE: load of state, by the reader")));
+  if (state == 0)
+    return;
+  FENCE(FULL("STATE: fence between the state and the word"));
+  LOAD(word, "word(tail)", SPARE(ACQUIRE("PUBLISH: load of word(position), slow")));
+  has_seen_the_end = word == 0;
+}
+
+static void nothing_is_published_after_the_end(void) {
+  FORBID(others_ended && has_published && has_seen_the_end);
+}
+
+/* DEATH: a slot's lock, as the kernel knows it. Whoever dies does so at any step: a thread of its own says
+ * when. The kernel orders what a process did before its death, and what the next holder does. */
+#define FREE 0
+#define CLAIMED 1
+#define COMMITTED 2
+#define PAD 3
+#define DIE_HERE(then)                                                                             \
+  do {                                                                                             \
+    int fate;                                                                                      \
+    LOAD(fate, "fate", RELAXED);                                                                   \
+    if (fate) {                                                                                    \
+      then;                                                                                        \
+      return;                                                                                      \
+    }                                                                                              \
+  } while (0)
+#define UNLOCK(lock) STORE(lock, 0, RELEASE(NULL))
+
+static void fate_strikes(void) { STORE("fate", 1, RELAXED); }
+
+/* The slot's holder died long ago; its next one lives and claims (slot_take, claim_bytes, publish) ... */
+static void take_slot_and_claim(void) {
+  int found;
+  ADD(found, "lock", 1, BOTH(NULL));
+  SWAP(found, "word", FREE, CLAIMED, BOTH("DEATH: swap of the word to CLAIMED"));
+  (void)found;
+  STORE("word", COMMITTED, SPARE(RELEASE("PUBLISH: store of the word")));
+}
+
+/* ... while somebody is blocked by that claim (claim_recover). */
+static void recover_claim(void) {
+  int word = 0, lock, found;
+  bool reversed = WITHOUT("DEATH: the word loaded before the kernel is asked");
+  if (!reversed)
+    LOAD(word, "word", ACQUIRE("DEATH: load of the word"));
+  LOAD(lock, "lock", ACQUIRE(NULL));
+  if (reversed)
+    LOAD(word, "word", ACQUIRE(NULL));
+  if (word != CLAIMED || lock)
+    return;
+  SWAP(found, "word", CLAIMED, PAD, SPARE(BOTH("DEATH: swap of the word to PAD")));
+  FORBID(found == CLAIMED); /* its owner lives */
+}
+
+/* A claimer that dies at any step; the slot's next holder resolves what it left (claim_resolve). The claims of
+ * a slot are at places 1, before, and 2. */
+static void claim_and_die(void) {
+  int found;
+  bool late = WITHOUT("DEATH: slot.claim stored before the claim");
+  DIE_HERE(UNLOCK("lock"));
+  if (!late)
+    STORE("slot.claim", 2, SPARE(RELEASE("DEATH: store of slot.claim")));
+  DIE_HERE(UNLOCK("lock"));
+  SWAP(found, "word", FREE, CLAIMED, SPARE(BOTH("DEATH: swap of the word to CLAIMED")));
+  (void)found;
+  DIE_HERE(UNLOCK("lock"));
+  if (late)
+    STORE("slot.claim", 2, RELEASE(NULL));
+  STORE("word", COMMITTED, SPARE(RELEASE("PUBLISH: store of the word")));
+  UNLOCK("lock");
+}
+
+static bool is_next_holder;
+
+static void resolve_claim(void) {
+  int lock, claim, word, found;
+  is_next_holder = false;
+  SWAP(lock, "lock", 0, 2, BOTH(NULL));
+  if (lock != 0)
+    return;
+  LOAD(claim, "slot.claim", SPARE(ACQUIRE("DEATH: load of slot.claim")));
+  if (claim == 2) {
+    LOAD(word, "word", SPARE(ACQUIRE("DEATH: load of the word")));
+    if (word == CLAIMED && !WITHOUT("DEATH: the predecessor's claim given up"))
+      SWAP(found, "word", CLAIMED, PAD, SPARE(BOTH("DEATH: swap of the word to PAD")));
+    (void)found;
+  }
+  is_next_holder = true;
+}
+
+static int latest(const char *location) {
+  const struct location *at = &now->locations[location_named(location)];
+  return at->messages[at->count - 1].value;
+}
+
+static void no_claim_passes_to_the_next_holder(void) {
+  FORBID(others_ended && is_next_holder && latest("word") == CLAIMED);
+}
+
+/* TAKE, the gate: a member takes the message, reads and releases it (take, share_release); a producer
+ * that wants its room (share_gate, gate_load). */
+#define NOTED 1
+#define HELD 2
+#define COMING 3
+static void take_read_release(void) {
+  int found, message;
+  bool late = WITHOUT("TAKE: the note before the swap");
+  if (!late)
+    STORE("taken", NOTED, SPARE(RELEASE("TAKE: store of the note")));
+  SWAP(found, "take", 0, 1, BOTH("TAKE: swap of take"));
+  (void)found;
+  if (late)
+    STORE("taken", NOTED, RELEASE(NULL));
+  SWAP(found, "taken", NOTED, HELD, SPARE(BOTH("TAKE: swap of the note, confirmed")));
+  READ(message, "message");
+  (void)message;
+  STORE("taken", 0, RELEASE("TAKE: store of taken, released"));
+}
+
+static void gate_by_notes(void) {
+  int take, taken = 0;
+  bool reversed = WITHOUT("TAKE: take looked at before the notes");
+  if (reversed)
+    LOAD(taken, "taken", ACQUIRE(NULL));
+  LOAD(take, "take", ACQUIRE("TAKE: load of take"));
+  if (!reversed)
+    LOAD(taken, "taken", ACQUIRE("TAKE: load of the note"));
+  if (take == 1 && taken == 0)
+    WRITE("message", 2);
+}
+
+/* TAKE, moves: a member takes over the run of a dead one, whose slot comes after its own in the look of the
+ * producer (take_over_from, share_gate). */
+static void take_over_and_read(void) {
+  int found, message;
+  bool late = WITHOUT("TAKE: moves counted before the old note goes");
+  STORE("taken by me", COMING, SPARE(RELEASE("TAKE: store of the note, COMING")));
+  if (!late)
+    ADD(found, "moves", 1, BOTH("TAKE: RMW of moves"));
+  SWAP(found, "taken by the dead", HELD, 0, BOTH("TAKE: swap of the dead one's note"));
+  if (found != HELD)
+    return;
+  if (late)
+    ADD(found, "moves", 1, BOTH(NULL));
+  SWAP(found, "taken by me", COMING, HELD, SPARE(BOTH("TAKE: swap of the note, HELD")));
+  READ(message, "message");
+  (void)message;
+}
+
+static void gate_while_runs_move(void) {
+  int moves, mine, dead, again;
+  LOAD(moves, "moves", ACQUIRE("TAKE: load of moves"));
+  LOAD(mine, "taken by me", SPARE(ACQUIRE("TAKE: load of a note")));
+  LOAD(dead, "taken by the dead", ACQUIRE("TAKE: load of the dead one's note"));
+  LOAD(again, "moves", SPARE(ACQUIRE("TAKE: second load of moves")));
+  if (again != moves && !WITHOUT("TAKE: the second look at moves"))
+    return;
+  if (mine == 0 && dead == 0)
+    WRITE("message", 2);
+}
+
+/* TAKE, judging: one member takes, or loses, or dies before either; another takes after it, or instead of it;
+ * the note of the dead is judged (take, confirm_last_taker, judge_note). take: by whom the message
+ * and the one after it were taken. */
+#define BY_FIRST 1
+#define BY_FIRST_THEN_OTHER 2
+#define BY_OTHER 3
+static int taken_by_first;
+
+static void take_and_die(void) {
+  int found;
+  taken_by_first = false;
+  STORE("taken", NOTED, SPARE(RELEASE("TAKE: store of the note")));
+  DIE_HERE(UNLOCK("lock"));
+  SWAP(found, "take", 0, BY_FIRST, BOTH("TAKE: swap of take"));
+  taken_by_first = found == 0;
+  UNLOCK("lock");
+}
+
+static void confirm_and_take(void) {
+  int take, taken, found;
+  LOAD(take, "take", ACQUIRE("TAKE: load of take"));
+  if (take == BY_FIRST && !WITHOUT("TAKE: the last taker's note confirmed before take moves on")) {
+    LOAD(taken, "taken", SPARE(ACQUIRE("TAKE: load of the last taker's note")));
+    if (taken == NOTED)
+      SWAP(found, "taken", NOTED, HELD, SPARE(BOTH("TAKE: swap of the note, confirmed")));
+  }
+  SWAP(found, "take", take, take == BY_FIRST ? BY_FIRST_THEN_OTHER : BY_OTHER,
+       SPARE(BOTH("TAKE: swap of take, after the confirmation")));
+  (void)found;
+}
+
+static void judge_the_dead(void) {
+  int taken, lock, take = 0, found;
+  bool early = WITHOUT("TAKE: take loaded after the kernel is asked");
+  LOAD(taken, "taken", SPARE(ACQUIRE("TAKE: load of the note, by its judge")));
+  if (taken != NOTED)
+    return;
+  if (early)
+    LOAD(take, "take", ACQUIRE(NULL));
+  LOAD(lock, "lock", ACQUIRE(NULL));
+  if (lock)
+    return;
+  if (!early)
+    LOAD(take, "take", SPARE(ACQUIRE("TAKE: load of take, by the judge")));
+  SWAP(found, "taken", NOTED, take == BY_FIRST ? HELD : 0, SPARE(BOTH("TAKE: swap of the note")));
+  (void)found;
+}
+
+static void what_was_taken_is_held(void) {
+  FORBID(others_ended && taken_by_first && latest("taken") == 0);
+  FORBID(others_ended && !taken_by_first && latest("taken") == HELD);
+}
+
 static const struct test tests[] = {
     {"PUBLISH", {{"producer", publish}, {"reader", borrow}}, {{NULL, 0}}},
     {"PUBLISH, all at once",
@@ -1004,6 +1339,38 @@ static const struct test tests[] = {
       {NULL, nobody_sleeps_beside_a_message}},
      {{NULL, 0}}},
     {"STATE", {{"producer", publish_and_finish}, {"reader", borrow_or_end}}, {{NULL, 0}}},
+    {"TAIL, many producers",
+     {{"producer", claim_two_laps}, {"another", move_tail}, {"late", claim_late}},
+     {{NULL, 0}}},
+    {"JOIN, many producers",
+     {{"raiser", raise_floor}, {"producer", find_floor_scan_overwrite}, {"joiner", join_new_group}},
+     {{"word(1)", OLD}, {"cursor", 1}}},
+    {"STATE, many producers",
+     {{"producer", publish_unless_finished},
+      {"another", finish_stream},
+      {"reader", believe_in_the_end},
+      {NULL, nothing_is_published_after_the_end}},
+     {{NULL, 0}}},
+    {"DEATH, the living",
+     {{"claimer", take_slot_and_claim}, {"blocked", recover_claim}},
+     {{NULL, 0}}},
+    {"DEATH, the next holder",
+     {{"claimer", claim_and_die},
+      {"fate", fate_strikes},
+      {"next holder", resolve_claim},
+      {NULL, no_claim_passes_to_the_next_holder}},
+     {{"lock", 1}, {"slot.claim", 1}}},
+    {"TAKE, the gate", {{"member", take_read_release}, {"producer", gate_by_notes}}, {{NULL, 0}}},
+    {"TAKE, a run that moves",
+     {{"member", take_over_and_read}, {"producer", gate_while_runs_move}},
+     {{"taken by the dead", HELD}}},
+    {"TAKE, judging the dead",
+     {{"member", take_and_die},
+      {"fate", fate_strikes},
+      {"other", confirm_and_take},
+      {"judge", judge_the_dead},
+      {NULL, what_was_taken_is_held}},
+     {{"lock", 1}}},
     {"SLOT",
      {{"attacher", attach}, {"anybody", look_at_slot}},
      {{"state", SLOT_STATE(1, 0)}, {"name", OLD}}},
