@@ -236,7 +236,7 @@ static const struct {
     {"many", 4, 2, 1, true, false, HOLD, RINGBUS_WAKE_BY_MEMBARRIER, 3840, 40, 4992, 52, 0, 64, 0},
     {"many-longest", 2, 1, 0, true, false, HOLD, RINGBUS_WAKE_BY_MEMBARRIER, 64, 0, 4160, 1, 0, 0,
      0},
-    {"claim", 4, 1, 1, true, false, HOLD, RINGBUS_WAKE_BY_MEMBARRIER, 128, 0, 192, 1, 0, 64, 0},
+    {"claim", 4, 1, 1, true, false, HOLD, RINGBUS_WAKE_BY_MEMBARRIER, 128, 0, 384, 2, 0, 64, 0},
     {"overwrite", 3, 1, 1, false, true, HOLD, RINGBUS_WAKE_BY_MEMBARRIER, 1248, 4, 5304, 17, 0, 0,
      4},
     {"overwrite-many", 3, 1, 1, true, true, HOLD, RINGBUS_WAKE_BY_MEMBARRIER, 1600, 5, 5440, 17, 0,
