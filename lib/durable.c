@@ -78,7 +78,8 @@ int ringbus_ring_flush(ringbus_ring *ring) {
   struct ringbus_flushed flushed;
   claims_recover(ring); /* what is hashed must not change any more */
   if (!counted_load(&ring->header->floor.position, &floor) || !find_tail(ring, &tail) ||
-      tail.position - floor.position > ring->geometry.capacity) {
+      tail.position - floor.position > ring->geometry.capacity ||
+      !position_is_sound(&ring->view, floor.position | tail.position)) {
     result = fail(-EAGAIN, "the ring is being written too fast to be flushed");
     goto unlock;
   }

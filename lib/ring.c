@@ -139,6 +139,7 @@ static int adopt(int fd, int fresh_fd, const struct ringbus_open_options *option
   view->data = (char *)ring->header + ring->geometry.data_offset;
   view->words = (char *)ring->header + ring->geometry.words_offset;
   view->mask = ring->geometry.capacity - 1;
+  view->word_mask = view->mask & ~((UINT64_C(1) << ring->geometry.granule_shift) - 1);
   view->capacity_shift = capacity_shift;
   view->granule_shift = ring->geometry.granule_shift;
   view->word_shift = ring->geometry.word_shift;

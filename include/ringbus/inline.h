@@ -126,7 +126,8 @@ struct ringbus_view {
   volatile unsigned *state; /* signals.state; in a forked child a private word that is never 0 */
   char *data;               /* the first of the two views */
   char *words;
-  uint64_t mask; /* capacity - 1 */
+  uint64_t mask;      /* capacity - 1 */
+  uint64_t word_mask; /* the same less what is below a granule: an odd position has no odd word */
   uint64_t granules_mask;
   uint32_t capacity_shift;
   uint32_t state_shift; /* of the state field of a word */
@@ -196,7 +197,8 @@ RINGBUS_API int ringbus_many_send_batch(ringbus_producer *producer, const struct
 /* ---------------------------------------------------------------- words and records */
 
 static inline volatile AO_t *ringbus_word_at(const struct ringbus_view *view, uint64_t position) {
-  return (volatile AO_t *)(void *)(view->words + ((position & view->mask) >> view->word_shift));
+  return (volatile AO_t *)(void *)(view->words +
+                                   ((position & view->word_mask) >> view->word_shift));
 }
 
 /* What a word of this position in this state has in its lap and state fields, the rest 0. */
