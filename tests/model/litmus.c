@@ -1219,6 +1219,45 @@ static void gate_by_notes(void) {
     WRITE("message", 2);
 }
 
+/* TAKE, part of a run: a member that holds two messages releases the first (share_release). */
+#define HOLDS_BOTH 4
+#define HOLDS_SECOND 5
+static void read_and_release_part(void) {
+  int message, found;
+  READ(message, "message");
+  (void)message;
+  SWAP(found, "taken", HOLDS_BOTH, HOLDS_SECOND, BOTH("TAKE: swap of taken, released in part"));
+  (void)found;
+}
+
+static void gate_by_part(void) {
+  int taken;
+  LOAD(taken, "taken", ACQUIRE("TAKE: load of the note"));
+  if (taken == HOLDS_SECOND)
+    WRITE("message", 2);
+}
+
+/* RELEASE, what is given up: one producer writes into its claim and gives it up (give_up), a reader passes
+ * over it (pass_over), another producer wants the room. */
+static void write_and_give_up(void) {
+  WRITE("bytes", 1);
+  STORE("word", PAD, RELEASE("PUBLISH: store of the word, PAD"));
+}
+
+static void pass_over_and_release(void) {
+  int word;
+  LOAD(word, "word", ACQUIRE("PUBLISH: load of the word, PAD"));
+  if (word == PAD)
+    STORE("cursor", 1, RELEASE("RELEASE: store of cursor"));
+}
+
+static void write_where_it_was(void) {
+  int cursor;
+  LOAD(cursor, "cursor", ACQUIRE("RELEASE: load of cursor"));
+  if (cursor == 1)
+    WRITE("bytes", 2);
+}
+
 /* TAKE, moves: a member takes over the run of a dead one, whose slot comes after its own in the look of the
  * producer (take_over_from, share_gate). */
 static void take_over_and_read(void) {
@@ -1361,6 +1400,14 @@ static const struct test tests[] = {
       {NULL, no_claim_passes_to_the_next_holder}},
      {{"lock", 1}, {"slot.claim", 1}}},
     {"TAKE, the gate", {{"member", take_read_release}, {"producer", gate_by_notes}}, {{NULL, 0}}},
+    {"TAKE, part of a run",
+     {{"member", read_and_release_part}, {"producer", gate_by_part}},
+     {{"taken", HOLDS_BOTH}}},
+    {"RELEASE, what is given up",
+     {{"producer", write_and_give_up},
+      {"reader", pass_over_and_release},
+      {"another", write_where_it_was}},
+     {{NULL, 0}}},
     {"TAKE, a run that moves",
      {{"member", take_over_and_read}, {"producer", gate_while_runs_move}},
      {{"taken by the dead", HELD}}},
