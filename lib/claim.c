@@ -100,7 +100,7 @@ static int blame_claim(const ringbus_ring *ring, struct ringbus_blame *blame) {
       any = true;
       blame->position = at.position;
       blame->bytes = ringbus_word_bytes(&ring->view, word);
-      blame->slot = owner;
+      blame->slot = (uint32_t)(word & RINGBUS_WORD_OWNER_MASK);
     }
     if (!dead)
       break;
@@ -117,7 +117,7 @@ static int blame_cursor(ringbus_ring *ring, struct ringbus_blame *blame) {
   struct counted tail;
   if (!find_tail(ring, &tail))
     return -ENOENT;
-  struct slowest slowest = find_slowest(ring, tail, 0);
+  struct slowest slowest = find_slowest(ring, tail, true, 0);
   if (!slowest.gated || distance(slowest.at.position, tail.position) <= 0)
     return -ENOENT;
   struct ringbus_group group = group_copy(ring, slowest.group);

@@ -61,6 +61,15 @@ static uint64_t hash_record(const struct ringbus_flushed *flushed) {
   return hash_bytes(flushed, offsetof(struct ringbus_flushed, check));
 }
 
+/* The end of what will not change any more: before the first claim of a producer that lives. */
+static bool find_settled_end(ringbus_ring *ring, struct counted *end) {
+  do {
+    if (!find_gap(ring, end))
+      return false;
+  } while (claim_is_open(&ring->view, end->position) && claim_recover(ring, end->position));
+  return true;
+}
+
 int ringbus_ring_flush(ringbus_ring *ring) {
   if (!ring)
     return fail(-EINVAL, "no ring");
@@ -76,8 +85,7 @@ int ringbus_ring_flush(ringbus_ring *ring) {
     goto leave;
   struct counted floor, tail;
   struct ringbus_flushed flushed;
-  claims_recover(ring); /* what is hashed must not change any more */
-  if (!counted_load(&ring->header->floor.position, &floor) || !find_tail(ring, &tail) ||
+  if (!counted_load(&ring->header->floor.position, &floor) || !find_settled_end(ring, &tail) ||
       tail.position - floor.position > ring->geometry.capacity ||
       !position_is_sound(&ring->view, floor.position | tail.position)) {
     result = fail(-EAGAIN, "the ring is being written too fast to be flushed");
@@ -133,8 +141,8 @@ static void recover(ringbus_ring *ring) {
   struct counted tail = {flushed.tail, flushed.tail_count};
   bool flushed_ever =
       flushed.flushed_ns != 0 && flushed.check == hash_record(&flushed) &&
-      position_is_sound(&ring->view, floor.position) &&
-      position_is_sound(&ring->view, tail.position) &&
+      position_is_sound(&ring->view, floor.position | tail.position) &&
+      ((floor.position | tail.position) & 1) == 0 &&
       tail.position - floor.position <= ring->geometry.capacity - ring->view.in_band;
   struct counted walked = floor;
   walk_records(&ring->view, &walked, tail.position);

@@ -126,7 +126,9 @@ static int group_create(struct handle *handle, const struct ringbus_consumer_opt
   /* What was to be inherited was another group's, which has been removed since. */
   shared_store(&ring_slot(ring, handle->slot)->taken[0], 0);
   shared_write(group, &description, offsetof(struct ringbus_group, cursor));
-  shared_store(&group->max_lag, options->max_lag);
+  shared_store(&group->max_lag, /* nobody can be further behind than a lap */
+               options->max_lag < ring->geometry.capacity ? options->max_lag
+                                                          : ring->geometry.capacity);
   shared_store(&group->member, handle_member(handle));
   *start = floor_load(ring);
   if (options->shared)
@@ -246,8 +248,10 @@ int group_join(struct handle *handle, const struct ringbus_consumer_options *opt
 void group_leave(struct handle *handle, uint32_t index, bool forget) {
   ringbus_ring *ring = handle->ring;
   struct ringbus_group *group = ring_group(ring, index);
-  if (table_lock(handle->lock_fd) != 0)
+  if (table_lock(handle->lock_fd) != 0) {
+    wake_producers(ring);
     return; /* then this consumer leaves as the dead do: whoever comes next sees it gone */
+  }
   if (shared_load(&group->member) == handle_member(handle)) {
     if (forget || !(shared_load32(&group->flags) & RINGBUS_GROUP_DURABLE)) {
       group_forget(ring, index);
@@ -309,6 +313,7 @@ void groups_reap(ringbus_ring *ring, int lock_fd) {
     return;
   groups_reap_locked(ring);
   table_unlock(lock_fd);
+  wake_producers(ring); /* others wait for the same */
 }
 
 int ringbus_ring_remove_group(ringbus_ring *ring, const char *name) {
@@ -359,7 +364,7 @@ int ringbus_ring_group(const ringbus_ring *ring, uint32_t index, struct ringbus_
     return fail(-ENOENT, NULL);
   struct ringbus_group *group = ring_group(ring, index);
   struct ringbus_group copy = group_copy(ring, index);
-  struct counted cursor, tail, floor = floor_load(ring);
+  struct counted cursor = {0, 0}, tail = {0, 0}, floor = floor_load(ring);
   bool shared = copy.flags & RINGBUS_GROUP_SHARED;
   if (shared) /* before the tail: a lag is never overstated by a race */
     share_gate(ring, index, tail_told(ring), &cursor);

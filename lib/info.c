@@ -15,7 +15,7 @@ int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_info *info) 
   struct ringbus_header *header = ring->header;
   struct ringbus_identity identity;
   struct ringbus_counters counters;
-  struct counted floor, tail;
+  struct counted floor = {0, 0}, tail = {0, 0};
   uint32_t state = shared_load32(&header->signals.state);
   shared_read(&identity, &header->identity, sizeof identity);
   shared_read(&counters, &header->counters, sizeof counters);

@@ -119,6 +119,7 @@ struct handle {
   int event_fd;              /* of a consumer that was asked for one; else, and after fork: -1 */
   uint32_t slot;             /* 0: none */
   uint64_t generation;
+  bool is_visitor; /* it is on the stack of a thread, which a forked child does not have */
   struct handle *next;
 };
 
@@ -210,8 +211,8 @@ struct slowest {
   uint32_t group;
 };
 /* find_slowest: the slowest of the cursors that gate a claim of so many bytes at tail (JOIN, RELEASE).
- * With many producers the caller's tail may be behind a cursor: that is no lag. */
-struct slowest find_slowest(ringbus_ring *ring, struct counted tail, uint64_t bytes);
+ * told: that tail may be behind the true one, and so behind a cursor, which is no lag then. */
+struct slowest find_slowest(ringbus_ring *ring, struct counted tail, bool told, uint64_t bytes);
 
 /* tail_told: a boundary at or before the true tail. */
 static inline uint64_t tail_told(const ringbus_ring *ring) {

@@ -67,7 +67,7 @@ static bool find_true_tail(ringbus_producer *producer, uint64_t bytes, uint64_t 
 
 static struct slowest find_gate(ringbus_producer *producer, uint64_t bytes, struct counted floor) {
   ringbus_ring *ring = producer->handle.ring;
-  struct slowest slowest = find_slowest(ring, (struct counted){producer->hot.tail, 0}, bytes);
+  struct slowest slowest = find_slowest(ring, (struct counted){producer->hot.tail, 0}, true, bytes);
   if (!slowest.gated && ring_holds(ring, slowest.groups))
     slowest = (struct slowest){floor, true, true, false, 0};
   return slowest;

@@ -41,13 +41,20 @@ static void after_fork_in_parent(void) { pthread_mutex_unlock(&registry); }
 /* The child shares the parent's lock descriptions: while it has them open, the parent would look
  * alive after its death. */
 static void after_fork_in_child(void) {
-  for (struct handle *handle = all_handles; handle; handle = handle->next) {
+  for (struct handle **link = &all_handles; *link;) {
+    struct handle *handle = *link;
     *handle->state = &forked_state;
     if (handle->lock_fd >= 0)
       close(handle->lock_fd);
     if (handle->event_fd >= 0) /* the parent's event loop would go on with it after a close */
       close(handle->event_fd);
     handle->lock_fd = handle->event_fd = -1;
+    if (handle->is_visitor) { /* now, while its stack is as it was */
+      handle->ring->references--;
+      *link = handle->next;
+    } else {
+      link = &handle->next;
+    }
   }
   for (ringbus_ring *ring = all_rings; ring; ring = ring->next) {
     ring->forked = true;
@@ -108,8 +115,12 @@ void handle_register(struct handle *handle, ringbus_ring *ring, volatile unsigne
 void handle_unregister(struct handle *handle) {
   pthread_mutex_lock(&registry);
   struct handle **link = &all_handles;
-  while (*link != handle)
+  while (*link && *link != handle)
     link = &(*link)->next;
+  if (!*link) { /* a visitor, in the midst of which its own thread has forked */
+    pthread_mutex_unlock(&registry);
+    return;
+  }
   *link = handle->next;
   /* A description that was promised to be unshared is the only one there will be: keep it. */
   if (handle->lock_fd >= 0 && handle->ring->keeps_fresh_fd && handle->ring->fresh_fd < 0)
@@ -181,6 +192,7 @@ int event_fd_open(struct handle *handle) {
 int visitor_enter(struct visitor *visitor, ringbus_ring *ring) {
   visitor->handle = (struct handle){0};
   visitor->state = ring->view.state;
+  visitor->handle.is_visitor = true;
   handle_register(&visitor->handle, ring, &visitor->state);
   return locks_open(&visitor->handle);
 }
@@ -210,7 +222,10 @@ void unlock_byte(int lock_fd, uint64_t offset) {
 bool lock_is_held(int lock_fd, uint64_t offset) {
   /* Asked as a reader: only a write lock answers, and those need a writable descriptor. */
   struct flock lock = byte_lock(F_RDLCK, offset);
-  return fcntl(lock_fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+  int saved = errno; /* hot calls come here, and leave errno alone */
+  bool held = fcntl(lock_fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+  errno = saved;
+  return held;
 }
 
 int slots_lock(const ringbus_ring *ring, int lock_fd) {

@@ -53,7 +53,8 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
   if (bytes + 8 > capacity)
     return -EMSGSIZE;
   uint64_t needed = hot->tail + bytes + 8 - capacity; /* where the floor must be */
-  struct slowest slowest = find_slowest(ring, (struct counted){hot->tail, hot->count}, bytes);
+  struct slowest slowest =
+      find_slowest(ring, (struct counted){hot->tail, hot->count}, false, bytes);
   if (!slowest.gated && ring_holds(ring, slowest.groups))
     slowest = (struct slowest){producer->floor, true, true, false, 0};
   if (hot->tail - slowest.at.position > shared_load(&counters->max_lag))
@@ -69,7 +70,7 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
     counted_store(&ring->header->tail.position, (struct counted){hot->tail, hot->count});
     counted_store(&ring->header->floor.position, floor); /* ANNOUNCE, JOIN */
     shared_fence();                                      /* ANNOUNCE, JOIN */
-    slowest = find_slowest(ring, (struct counted){hot->tail, hot->count}, bytes);
+    slowest = find_slowest(ring, (struct counted){hot->tail, hot->count}, false, bytes);
   }
   /* A joiner may have become visible below the floor; until it has moved up it is waited for. */
   uint64_t limit = producer->floor.position;
@@ -222,6 +223,7 @@ int ringbus_producer_finish(ringbus_producer *producer) {
     many_leave(producer);
   producer->hot.claimed = 0;
   shared_set_bits32(&signals->state, RINGBUS_STATE_CLOSED); /* STATE */
+  ringbus_slow_wake(&signals->room_waiters);
   ringbus_slow_wake(producer->hot.data_waiters);
   notify_presence(producer->handle.ring);
   return 0;
@@ -241,7 +243,7 @@ struct room_wait {
  * which ends by a commit; but a group may come or go meanwhile. */
 static uint32_t *room_comes_with(ringbus_producer *producer, uint64_t bytes) {
   ringbus_ring *ring = producer->handle.ring;
-  struct slowest slowest = find_slowest(ring, (struct counted){producer->hot.tail, 0}, bytes);
+  struct slowest slowest = find_slowest(ring, (struct counted){producer->hot.tail, 0}, true, bytes);
   return slowest.gated || ring_holds(ring, slowest.groups) ? &ring->header->signals.room_waiters
                                                            : &ring->header->signals.data_waiters;
 }
@@ -266,7 +268,7 @@ static int look_for_room(void *context, bool thorough) {
   if (wait->bytes)
     return wait->bytes + 8 <= hot->limit - hot->tail ? 0 : make_room(producer, wait->bytes);
   struct slowest slowest =
-      find_slowest(producer->handle.ring, (struct counted){wait->drain_to, 0}, 0);
+      find_slowest(producer->handle.ring, (struct counted){wait->drain_to, 0}, hot->many, 0);
   return distance(wait->drain_to, slowest.at.position) >= 0 ? 0 : -EAGAIN;
 }
 

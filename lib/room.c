@@ -6,16 +6,16 @@
 #include "internal.h"
 
 /* A cursor within a lap behind the tail. One producer knows the true tail, which no cursor is ahead of.
- * One among many has been anywhere before it, if it was stopped long enough: to that one every cursor
- * ahead is possible, and in nobody's way. */
-static bool cursor_is_possible(const ringbus_ring *ring, uint64_t tail, uint64_t cursor) {
-  return tail - cursor <= ring->geometry.capacity ||
-         (ring_has_many_producers(ring) && distance(tail, cursor) > 0);
+ * One among many has been anywhere before it, if it was stopped long enough, and what is told of the tail
+ * lags: to those every cursor ahead is possible, and in nobody's way. */
+static bool cursor_is_possible(const ringbus_ring *ring, uint64_t tail, bool told,
+                               uint64_t cursor) {
+  return tail - cursor <= ring->geometry.capacity || (told && distance(tail, cursor) > 0);
 }
 
 /* Whether a group gates, and where (JOIN, RELEASE). A cursor that cannot be had whole is taken for the
  * least one possible: then there is no room, and the producer looks again. */
-static bool gate_load(ringbus_ring *ring, uint32_t index, uint64_t tail, uint64_t bytes,
+static bool gate_load(ringbus_ring *ring, uint32_t index, uint64_t tail, bool told, uint64_t bytes,
                       struct counted *cursor, bool *exact) {
   struct ringbus_group *group = ring_group(ring, index);
   bool shared = group_is_shared(ring, index);
@@ -42,7 +42,8 @@ static bool gate_load(ringbus_ring *ring, uint32_t index, uint64_t tail, uint64_
     if (max_lag && distance(cursor->position, tail + bytes) > 0 &&
         tail + bytes - cursor->position > max_lag)
       return false; /* lapped, as its policy says */
-    if (cursor_is_possible(ring, tail, cursor->position) && position_is_sound(&ring->view, raw))
+    if (cursor_is_possible(ring, tail, told, cursor->position) &&
+        position_is_sound(&ring->view, raw))
       return true;
     if (!settled || !*exact)
       break;
@@ -57,7 +58,7 @@ static bool gate_load(ringbus_ring *ring, uint32_t index, uint64_t tail, uint64_
   return true;
 }
 
-struct slowest find_slowest(ringbus_ring *ring, struct counted tail, uint64_t bytes) {
+struct slowest find_slowest(ringbus_ring *ring, struct counted tail, bool told, uint64_t bytes) {
   uint64_t groups = shared_load(&ring->header->join.groups); /* JOIN */
   struct slowest slowest = {tail, false, true, groups != 0, 0};
   if (ring_overwrites(ring))
@@ -65,7 +66,8 @@ struct slowest find_slowest(ringbus_ring *ring, struct counted tail, uint64_t by
   for (uint32_t index = 0; index < ring->geometry.group_count && groups >> index; index++) {
     struct counted cursor;
     bool exact;
-    if (!(groups >> index & 1) || !gate_load(ring, index, tail.position, bytes, &cursor, &exact))
+    if (!(groups >> index & 1) ||
+        !gate_load(ring, index, tail.position, told, bytes, &cursor, &exact))
       continue;
     if (!slowest.gated || distance(slowest.at.position, cursor.position) < 0) {
       slowest.at = cursor;

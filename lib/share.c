@@ -63,7 +63,7 @@ static bool is_member(const ringbus_ring *ring, uint32_t slot, uint32_t group) {
 
 bool share_gate(const ringbus_ring *ring, uint32_t index, uint64_t tail, struct counted *gate) {
   struct ringbus_group *group = ring_group(ring, index);
-  for (int tries = 0; tries < 100; tries++) {
+  for (int tries = 0; tries < 10; tries++) {     /* gate_load tries again */
     uint64_t moves = shared_load(&group->moves); /* TAKE */
     struct pair least, taken;
     bool whole = pair_load(group->take, &least); /* TAKE: before the notes */
@@ -300,17 +300,38 @@ void share_attach(ringbus_consumer *consumer, bool at_most_once) {
       break;
     }
     if (is_run(ring, consumer->handle.slot, taken)) {
-      begin_run(consumer, taken_from(taken.first), shared_load(&own->taken_to),
-                whole_count(ring, taken.second), true);
+      uint64_t from = taken_from(taken.first), to = shared_load(&own->taken_to);
+      if (distance(from, to) <= 0 || to - from > ring->geometry.capacity) {
+        shared_store(&own->taken[0], 0); /* not written by this library */
+        break;
+      }
+      begin_run(consumer, from, to, whole_count(ring, taken.second), true);
       shared_add(&ring_group(ring, consumer->group)->redelivered, 1);
       break;
     }
     judge_note(ring, consumer->group, consumer->handle.slot, taken);
   }
   shared_store32(&own->flags, at_most_once ? RINGBUS_SLOT_AT_MOST_ONCE : 0);
+  wake_producers(ring); /* a note may have gone */
 }
 
 /* ---------------------------------------------------------------- taking */
+
+/* The kernel is asked only if somebody sleeps. */
+static bool stream_has_ended(const ringbus_consumer *consumer) {
+  ringbus_ring *ring = consumer->handle.ring;
+  return (state_load(&consumer->hot.view) & RINGBUS_STATE_CLOSED) ||
+         (consumer->end_without_producer && shared_load32(&ring->header->signals.data_waiters) &&
+          producer_has_gone(ring));
+}
+
+/* A note of this member is gone: producers may have waited for that, and at the end of the stream the
+ * other members. */
+static void wake_who_waited_for_note(const ringbus_consumer *consumer) {
+  wake_producers(consumer->handle.ring);
+  if (stream_has_ended(consumer))
+    ringbus_slow_wake(&consumer->handle.ring->header->signals.data_waiters);
+}
 
 static int take(ringbus_consumer *consumer, size_t max) {
   ringbus_ring *ring = consumer->handle.ring;
@@ -345,6 +366,7 @@ static int take(ringbus_consumer *consumer, size_t max) {
     if (!pair_swap(group->take, now,
                    (struct pair){to, second_word(count + messages, consumer->handle.slot)})) {
       shared_store(&own_slot(consumer)->taken[0], 0); /* the loser's note */
+      wake_who_waited_for_note(consumer);
       continue;
     }
     pair_swap(own_slot(consumer)->taken, noted, /* TAKE; somebody else may have done it */
@@ -452,14 +474,6 @@ int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   return share_release(consumer);
 }
 
-/* The kernel is asked only if somebody sleeps. */
-static bool stream_has_ended(const ringbus_consumer *consumer) {
-  ringbus_ring *ring = consumer->handle.ring;
-  return (state_load(&consumer->hot.view) & RINGBUS_STATE_CLOSED) ||
-         (consumer->end_without_producer && shared_load32(&ring->header->signals.data_waiters) &&
-          producer_has_gone(ring));
-}
-
 int share_release(ringbus_consumer *consumer) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   struct ringbus_slot *own = own_slot(consumer);
@@ -476,10 +490,7 @@ int share_release(ringbus_consumer *consumer) {
     shared_store(&own->taken[0], 0); /* TAKE */
   hot->released = hot->position;
   consumer->run_count = hot->count;
-  wake_producers(consumer->handle.ring);
-  /* At the end of the stream the others wait for what this member held. */
-  if (stream_has_ended(consumer))
-    ringbus_slow_wake(&consumer->handle.ring->header->signals.data_waiters);
+  wake_who_waited_for_note(consumer);
   return 0;
 }
 

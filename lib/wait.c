@@ -96,7 +96,7 @@ int64_t deadline_after(int64_t timeout_ns) {
 }
 
 static int spin(const struct waiting *waiting, unsigned spins_wanted, int64_t deadline) {
-  int64_t next_thorough = monotonic_ns() + waiting->look_ns;
+  int64_t next_thorough = deadline_after(waiting->look_ns);
   for (unsigned spins = 1;; spins++) {
     int result = waiting->look(waiting->context, false);
     if (result != -EAGAIN)
@@ -111,7 +111,7 @@ static int spin(const struct waiting *waiting, unsigned spins_wanted, int64_t de
       result = waiting->look(waiting->context, true);
       if (result != -EAGAIN)
         return result;
-      next_thorough = now + waiting->look_ns;
+      next_thorough = deadline_after(waiting->look_ns);
     }
     if (deadline != INT64_MAX && now >= deadline)
       return -ETIMEDOUT;
