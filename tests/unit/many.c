@@ -1066,6 +1066,19 @@ Test(many, all_sleeping_producers_wake_when_there_is_room, .timeout = 60) {
   }
 }
 
+Test(many, a_producer_asleep_for_room_wakes_when_another_ends_the_stream, .timeout = 60) {
+  for (size_t wake = 0; wake < 3; wake++) {
+    struct job job = {0};
+    make((struct ringbus_create_options){.wake = wakes[wake]}, starts[3]);
+    cr_assert(put(4000, 0));
+    job.producer = sleeping_producer(ring);
+    run(&job);
+    cr_result(ringbus_producer_finish(producers[1]), 0);
+    cr_result(result_of(&job), -EPIPE);
+    ringbus_producer_detach(job.producer);
+  }
+}
+
 /* It waits for somebody who is not there yet. */
 Test(many, a_producer_asleep_in_a_ring_that_holds_wakes_when_its_first_group_makes_room,
      .timeout = 60) {

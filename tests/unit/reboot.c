@@ -10,10 +10,10 @@
 static char path[300];
 
 /* A ring on a filesystem that outlives a reboot; in containers there may be none. */
-static ringbus_ring *ring_on_a_disk(enum ringbus_no_group no_group) {
+static ringbus_ring *ring_on_a_disk_with(struct ringbus_create_options options) {
   static const char *const places[] = {"/var/tmp", "/tmp", "."};
-  struct ringbus_create_options options = {.capacity = 4096, .no_group = no_group};
   ringbus_ring *ring;
+  options.capacity = 4096;
   for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
     struct stat place, memory;
     snprintf(path, sizeof path, "%s/ringbus-test-reboot.%d", places[i], (int)getpid());
@@ -23,6 +23,10 @@ static ringbus_ring *ring_on_a_disk(enum ringbus_no_group no_group) {
   }
   cr_skip_test("no disk here on which a ring may be created");
   return NULL;
+}
+
+static ringbus_ring *ring_on_a_disk(enum ringbus_no_group no_group) {
+  return ring_on_a_disk_with((struct ringbus_create_options){.no_group = no_group});
 }
 
 static void remove_ring(void) { unlink(path); }
@@ -85,6 +89,43 @@ Test(reboot, what_was_flushed_is_there_again_and_the_rest_is_not) {
   cr_result(ringbus_ring_close(ring), 0);
   ring = open_again();
   cr_assert_eq(info_of(ring).epoch, 1, "it happens once");
+}
+
+static int die_with_a_claim(struct test_child *self, void *context) {
+  ringbus_ring *ring;
+  ringbus_producer *producer;
+  void *data;
+  (void)self;
+  (void)context;
+  REQUIRE_RESULT(ringbus_ring_open(path, NULL, &ring), 0);
+  REQUIRE_RESULT(ringbus_producer_attach(ring, NULL, &producer), 0);
+  REQUIRE_RESULT(ringbus_producer_claim(producer, 200, 0, &data), 0);
+  _exit(0);
+}
+
+static void send_numbers(ringbus_producer *producer, uint64_t from, uint64_t to) {
+  for (uint64_t number = from; number < to; number++)
+    cr_result(ringbus_producer_send(producer, &number, sizeof number, 0), 0);
+}
+
+Test(reboot, what_was_flushed_behind_the_claim_of_a_dead_producer_is_there_again) {
+  ringbus_ring *ring = ring_on_a_disk_with((struct ringbus_create_options){.many_producers = true});
+  ringbus_producer *producer = test_producer(ring); /* not in the slot of the dead one */
+  send_numbers(producer, 0, 10);
+  struct test_child child = test_child_start(die_with_a_claim, NULL);
+  cr_assert_eq(test_child_status(&child), 0);
+  send_numbers(producer, 10, 20);
+  cr_result(ringbus_ring_flush(ring), 0);
+  send_numbers(producer, 20, 25);
+  cr_result(ringbus_producer_detach(producer), 0);
+  cr_result(ringbus_ring_close(ring), 0);
+  reboot();
+  ring = open_again();
+  cr_assert_eq(info_of(ring).tail_count, 20);
+  ringbus_consumer *consumer = test_consumer(ring, "g");
+  expect_all(consumer, 0, 20);
+  publish(ring, 100, 110);
+  expect_all(consumer, 100, 110);
 }
 
 Test(reboot, what_was_never_flushed_is_discarded_and_positions_go_on) {
