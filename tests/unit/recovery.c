@@ -467,6 +467,50 @@ Test(recovery, a_claim_is_recovered_though_the_dead_ones_child_lives, .timeout =
   cr_assert_eq(kill(orphan, SIGKILL), 0);
 }
 
+static void *ask_for_a_group_that_is_not_there(void *context) {
+  (void)context;
+  REQUIRE_RESULT(ringbus_ring_remove_group(ring, "none"), -ENOENT);
+  return NULL;
+}
+
+/* Over the stacks of threads that were. */
+static void *scribble(void *context) {
+  volatile char stack[60000];
+  (void)context;
+  for (size_t i = 0; i < sizeof stack; i++)
+    stack[i] = (char)0xff;
+  return NULL;
+}
+
+Test(recovery, a_fork_beside_a_call_without_a_handle_takes_nothing_of_it_along, .timeout = 60) {
+  struct flock table = {.l_type = F_WRLCK,
+                        .l_whence = SEEK_SET,
+                        .l_start = offsetof(struct ringbus_header, join),
+                        .l_len = 1};
+  pthread_t asking, scribbling;
+  int status;
+  start_at(starts[0]);
+  int fd = open(test_path("ring"), O_RDWR | O_CLOEXEC);
+  cr_assert_eq(fcntl(fd, F_OFD_SETLK, &table), 0); /* the call waits for it, for seconds */
+  cr_assert_eq(pthread_create(&asking, NULL, ask_for_a_group_that_is_not_there, NULL), 0);
+  test_sleep_us(50000);
+  pid_t child = fork();
+  if (child == 0) {
+    for (int i = 0; i < 4; i++)
+      if (pthread_create(&scribbling, NULL, scribble, NULL) != 0 ||
+          pthread_join(scribbling, NULL) != 0)
+        _exit(2);
+    pid_t grandchild = fork();
+    if (grandchild == 0)
+      _exit(0);
+    _exit(grandchild < 0 || waitpid(grandchild, &status, 0) < 0 || status != 0);
+  }
+  cr_assert_eq(waitpid(child, &status, 0), child);
+  cr_expect_eq(status, 0);
+  close(fd);
+  cr_assert_eq(pthread_join(asking, NULL), 0);
+}
+
 #define HEAP (UINT64_C(64) << 20)
 
 static int dump_core_in_claim(struct test_child *self, void *context) {
