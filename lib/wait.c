@@ -5,13 +5,15 @@
  *     waiters = ticket, if it is 0                   publish (or release)
  *     membarrier or full fence      (SLEEP)          full fence, unless membarrier stands in for it
  *     look again                                     waiters != 0 ?
- *     futex wait while waiters == ticket               waiters = 0; futex wake
+ *     futex wait while waiters == ticket               futex: waiters = 0 and wake, in one
  *
- * The waker clears the word before it wakes: a sleeper that arrives in between finds 0 and looks again,
- * and one that died asleep costs a single system call. The next one to go to sleep sets it again, to
- * another ticket: who has not got to sleep yet is not to take that for its own. Whoever is killed
- * between publishing and waking notifies nobody; therefore a sleep is cut into looks. Among the living
- * no wake-up depends on that.
+ * The waker clears the word: one that died asleep costs a single system call. Clearing and waking are
+ * one step to whoever goes to sleep (FUTEX_WAKE_OP): the word is 0 only once all who slept have been
+ * woken, so a waker that is stopped or killed on the way silences nobody else. Where that call is
+ * forbidden the word is cleared first: a sleeper that arrives in between finds 0 and looks again. The
+ * next one to go to sleep sets the word again, to another ticket: who has not got to sleep yet is not
+ * to take that for its own. Whoever is killed between publishing and waking notifies nobody; therefore
+ * a sleep is cut into looks. Among the living no wake-up depends on that.
  *
  * Several rings are waited for in the same way: a ticket of each, one fence, a look at all of them, and
  * one sleep on all the words (futex_waitv). */
@@ -70,8 +72,15 @@ void wake_all(uint32_t *word) {
 
 void ringbus_slow_wake(volatile unsigned *waiters) {
   uint32_t *word = (uint32_t *)(uintptr_t)waiters;
-  shared_store32(word, 0); /* SLEEP */
-  wake_all(word);
+  int saved = errno;
+  /* futex(2) has this call wake those at two words: all of them at the first, and none, a count in the
+   * place of the timeout, at the second, which is set to 0 before. Here both are one. */
+  if (syscall(SYS_futex, word, FUTEX_WAKE_OP, INT_MAX, NULL, word,
+              FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0)) < 0) { /* SLEEP */
+    shared_store32(word, 0);                                        /* SLEEP */
+    wake_all(word);
+  }
+  errno = saved;
 }
 
 int wait_options(enum ringbus_wait wait, int64_t look_ns, struct waiting *waiting) {

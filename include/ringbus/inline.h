@@ -69,7 +69,7 @@
  *             a run would be delivered twice, or never.
  *             member: copy, store_release slot.taken = 0 (as RELEASE)   producer: load_acquire slot.taken
  *   SLEEP     sleeper: waiters = ticket, full fence or membarrier, look again, futex wait
- *             waker: publish (or release), fence unless membarrier stands in for it, load waiters
+ *             waker: publish (or release), fence unless membarrier stands in for it, load waiters, clear and wake
  *             both would miss: the sleeper sleeps beside a message. A sleeper that finds the ticket of
  *             another need not store: who has read it and then fences is ordered like its writer.
  *   STATE     finish, retire: RMW release state          every call: load state; acquire before -EPIPE

@@ -10,6 +10,8 @@
  *   fence, look again, and sleep on all words as futex_waitv does: queued on one after the other, each
  *   queueing together with the comparison, and up again if one does not compare or has woken it.
  *   Whoever releases and whoever waits for room do the same with another word.
+ *   With STOPS, the first publisher of the first ring may be stopped for good anywhere, if there is still
+ *   something to be published after that: whoever does that wakes the sleepers.
  * What is not: deaths (the looks are for them), time limits, tickets that recur after 2^31 sleeps, the
  *   reads of a sleeper being done out of order (they are behind its full fence), positions (any message
  *   is as good as the next).
@@ -21,7 +23,9 @@
  *   ADOPT_STORES   who finds a ticket stores it, too
  *   NO_LOOK        no look after the ticket is taken
  *   NO_FENCE       neither does the publisher fence nor the sleeper use membarrier
- *   WAKE_FIRST     the publisher wakes, then clears the word */
+ *   WAKE_FIRST     the publisher wakes, then clears the word
+ *   CLEAR_FIRST    the publisher clears the word, then wakes (as it does where FUTEX_WAKE_OP is
+ *                  forbidden): sound, but not with STOPS */
 
 #ifndef RINGS
 #define RINGS 1
@@ -43,6 +47,24 @@ byte waiters[RINGS];
 byte sleeps;
 bool queued[RINGS * SLEEPERS]; /* in the kernel: ring * SLEEPERS + sleeper */
 
+inline wake(ring) {
+  d_step {
+    i = 0;
+    do :: i < SLEEPERS -> queued[ring * SLEEPERS + i] = false; i++ :: else -> break od
+  }
+}
+
+inline may_stop(ring, me) {
+#ifdef STOPS
+  if
+  :: atomic { me == 0 && to_send[ring] > 0 -> goto stopped }
+  :: true
+  fi
+#else
+  skip
+#endif
+}
+
 inline flush(buffer) {
   visible[(buffer) / PUBLISHERS] = visible[(buffer) / PUBLISHERS] + buffered[buffer];
   buffered[buffer] = 0
@@ -55,19 +77,26 @@ proctype publisher(byte ring, me) {
 #if !defined(MEMBARRIER) && !defined(NO_FENCE)
      atomic { flush(me) } /* SLEEP */
 #endif
+     may_stop(ring, me);
      if
      :: waiters[ring] != 0 ->
-#ifdef WAKE_FIRST
-        d_step { i = 0; do :: i < SLEEPERS -> queued[ring * SLEEPERS + i] = false; i++ :: else -> break od };
+        may_stop(ring, me);
+#if defined(WAKE_FIRST)
+        wake(ring);
         waiters[ring] = 0
-#else
+#elif defined(CLEAR_FIRST)
         waiters[ring] = 0;
-        d_step { i = 0; do :: i < SLEEPERS -> queued[ring * SLEEPERS + i] = false; i++ :: else -> break od }
+        may_stop(ring, me);
+        wake(ring)
+#else
+        atomic { waiters[ring] = 0; wake(ring) } /* under the kernel's lock */
 #endif
      :: else
      fi
   :: atomic { to_send[ring] == 0 -> break }
-  od
+  od;
+stopped:
+  skip
 }
 
 /* A store buffer drains by itself at some time. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* sleeping.c - what may happen between a sleeper's last look and its sleep. This program has a syscall()
- * of its own, through which the library goes to sleep: a test puts there what others do in just that
- * moment. Sleepers look only once an hour, so that a lost wake-up runs into the time limit. */
+/* sleeping.c - what may happen between a sleeper's last look and its sleep, and while somebody is being
+ * woken. This program has a syscall() of its own, through which the library goes to sleep and wakes: a
+ * test puts there what others do in just that moment. Sleepers look only once an hour, so that a lost wake-up runs into the time limit. */
 #include "suite.h"
 
 #include <dlfcn.h>
@@ -12,11 +12,13 @@
 
 #define AN_HOUR (INT64_C(3600) * 1000000000)
 
-/* Done once, when the next sleep is about to begin. */
-static void (*meanwhile)(void);
+/* Done once, when the next sleep, or wake-up, is about to begin. */
+static void (*meanwhile)(void), (*before_waking)(void);
 /* What sleeping on several words fails with, if anything, and how often it was tried. */
 static int refusal;
 static unsigned refused;
+/* What clearing the word and waking in one step fails with, if anything. */
+static int wake_refusal;
 
 long syscall(long number, ...) {
   static long (*system_call)(long, ...);
@@ -36,6 +38,18 @@ long syscall(long number, ...) {
     meanwhile = NULL;
     if (now)
       now();
+  }
+  if (number == SYS_futex &&
+      ((int)arguments[1] == FUTEX_WAKE_OP || (int)arguments[1] == FUTEX_WAKE)) {
+    void (*now)(void) = before_waking;
+    before_waking = NULL;
+    if (now)
+      now();
+  }
+  if (number == SYS_futex && (int)arguments[1] == FUTEX_WAKE_OP && wake_refusal) {
+    refused++;
+    errno = wake_refusal;
+    return -1;
   }
   if (number == SYS_futex_waitv && refusal) {
     refused++;
@@ -207,4 +221,85 @@ Test(sleeping, a_helper_about_to_sleep_heeds_detach_and_another_position, .timeo
   }
   close(stalled[0]);
   close(stalled[1]);
+}
+
+/* ---------------------------------------------------------------- wakers */
+
+static struct test_child asleep;
+static ringbus_producer *second;
+
+/* Says 'w' each time when it was woken and has read all there is, until it is killed. */
+static int sleep_and_read(struct test_child *self, void *context) {
+  ringbus_consumer *reader = sleeper(test_open("ring"));
+  char byte;
+  (void)context;
+  test_child_say(self, 'r');
+  while (ringbus_consumer_wait(reader, RINGBUS_FOREVER) == 0) {
+    while (ringbus_consumer_recv(reader, &byte, 1, NULL) == 0)
+      ;
+    test_child_say(self, 'w');
+  }
+  return 1;
+}
+
+static bool is_asleep(void) {
+  struct ringbus_signals signals;
+  char path[64], state = '?';
+  test_read_file("ring", offsetof(struct ringbus_header, signals), &signals, sizeof signals);
+  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)asleep.pid);
+  FILE *stat = fopen(path, "r");
+  REQUIRE(stat && fscanf(stat, "%*d (%*[^)]) %c", &state) == 1);
+  (void)fclose(stat);
+  return signals.data_waiters != 0 && state == 'S';
+}
+
+static void start_with_a_sleeper(enum ringbus_wake wake) {
+  struct ringbus_create_options options = {.capacity = 4096, .wake = wake, .many_producers = true};
+  ringbus_ring *ring = test_ring("ring", &options);
+  producer = test_producer(ring);
+  second = test_producer(ring);
+  asleep = test_child_start(sleep_and_read, NULL);
+  cr_assert_eq(test_child_hear(&asleep), 'r');
+  while (!is_asleep())
+    test_sleep_us(100);
+}
+
+static void end_of_sleeper(void) {
+  test_child_kill(&asleep);
+  cr_result(ringbus_ring_remove(test_path("ring"), true), 0);
+}
+
+static void publish_by_another(void) {
+  REQUIRE_RESULT(ringbus_producer_send(second, "y", 1, 0), 0);
+  REQUIRE(test_child_hear(&asleep) == 'w');
+}
+
+/* Whoever publishes first is stopped just before it wakes. */
+Test(sleeping, a_waker_that_is_stopped_does_not_keep_others_from_waking, .timeout = 20) {
+  for (size_t wake = 0; wake < 2; wake++) {
+    start_with_a_sleeper(wakes[wake]);
+    before_waking = publish_by_another;
+    publish();
+    cr_assert_null(before_waking);
+    end_of_sleeper();
+  }
+}
+
+Test(sleeping, sleepers_are_woken_where_clearing_and_waking_in_one_step_is_refused, .timeout = 20) {
+  static const int refusals[] = {ENOSYS, EPERM};
+  for (size_t wake = 0; wake < 2; wake++)
+    for (size_t i = 0; i < 2; i++) {
+      start_with_a_sleeper(wakes[wake]);
+      wake_refusal = refusals[i];
+      refused = 0;
+      publish();
+      cr_assert_eq(test_child_hear(&asleep), 'w');
+      cr_assert_eq(refused, 1);
+      while (!is_asleep())
+        test_sleep_us(100);
+      publish();
+      cr_assert_eq(test_child_hear(&asleep), 'w');
+      wake_refusal = 0;
+      end_of_sleeper();
+    }
 }
