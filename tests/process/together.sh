@@ -35,6 +35,7 @@ expect 2 "from 1 to 1023" "$ringbus" repair r --evict 0
 expect 2 "from 1 to 1023" "$ringbus" repair r --evict=lots
 expect 2 "expected one NAME, got 2" "$ringbus" repair r --evict lots
 expect 2 "expected seconds" "$ringbus" repair r --evict --timeout soon
+expect 2 "is for --evict" "$ringbus" repair r --or-retire
 expect 1 "no ring" "$ringbus" dump r
 expect 1 "no ring" "$ringbus" repair r
 : >here
@@ -428,11 +429,50 @@ claims r one
 blocker=$started
 printf "$(printf '\\x%02x\\x%02x\\x%02x\\x%02x' $((bystander & 255)) $((bystander >> 8 & 255)) $((bystander >> 16 & 255)) 0)" |
   dd of="$RINGBUS_DIR/r" bs=1 seek=$((4096 + 128 + 8)) conv=notrunc 2>/dev/null
-expect 1 "rm --force" "$ringbus" repair r --evict
+expect 1 "--or-retire" "$ringbus" repair r --evict
 grep -q "process $bystander does not have the ring open" errors || fail "$(cat errors)"
 kill -0 "$bystander" || fail "an innocent process was ended"
 kill -KILL "$bystander" "$blocker"
 ends "$blocker" 137 claimant
+"$ringbus" rm r
+
+# undying_blocker: r, of an unusual kind, with a claimant in $blocker whose lock a child in $child keeps.
+undying_blocker() {
+  "$ringbus" create r --many-producers --overwrite --capacity 16K --participants 5 --groups 3 \
+    --wake fence --mode 0640
+  claims --undying r one
+  blocker=$started
+  child=$(awk '/claimed/ { print $2 }' claimed)
+  echo "$child" >started-elsewhere
+}
+
+test_that "repair --evict waits for the end of who it has sent the signal, and gives up in time"
+undying_blocker
+expect 3 "still holds its slot's lock: --or-retire" "$ringbus" repair r --evict --timeout 0.1 >out
+ends "$blocker" 137 claimant
+info_has r '"readers_wait_for":	{' || fail "$(cat json)"
+[ "$(info_value r recovered)" = 0 ] || fail "given up though the lock is held"
+
+test_that "repair --evict --or-retire retires the ring of one that cannot be ended, and makes one like it"
+start "$ringbus" recv r --group g --follow
+consumer=$started
+until_true info_has r '"name":	"g"'
+"$ringbus" info r --json >before
+cp -p "$RINGBUS_DIR/r" old
+expect 0 "process $blocker" "$ringbus" repair r --evict --or-retire --timeout 0.1 >out
+grep -q "^retired the ring, and made an empty one like it" out || fail "$(cat out)"
+ends "$consumer" 6 recv
+"$ringbus" info r --json >after
+kind_of() { grep -E '"(capacity|max_(participants|groups|message)|no_group|wake|many_producers|overwrite)"' "$1"; }
+[ "$(kind_of before | wc -l)" = 8 ] || fail "$(cat before)"
+[ "$(kind_of before)" = "$(kind_of after)" ] || fail "$(cat after)"
+! grep -qF "$(grep '"id"' before)" after || fail "the same ring"
+[ "$(stat -c '%a %u %g' "$RINGBUS_DIR/r")" = "$(stat -c '%a %u %g' old)" ] || fail "$(stat "$RINGBUS_DIR/r")"
+[ "$(info_value r tail_count)" = 0 ] || fail "not empty"
+echo two | "$ringbus" send r
+[ "$("$ringbus" recv r)" = two ] || fail "does not work"
+kill -KILL "$child"
+rm started-elsewhere
 "$ringbus" rm r
 
 # ---------------------------------------------------------------- examples
