@@ -24,6 +24,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/ucontext.h>
 
 static const uint64_t starts[] = {0, (UINT64_C(1) << 32) - 960, (UINT64_C(1) << 63) - 2048,
                                   UINT64_MAX - 1023};
@@ -392,6 +393,65 @@ Test(recovery, who_is_stopped_is_waited_for) {
   expect(1);
   test_child_kill(&child);
 }
+
+#ifdef __x86_64__
+/* The processor stops after each instruction while this flag of it is set, and in_between is called. */
+enum { TRAP_FLAG = 0x100 };
+#define FLAGS(change)                                                                              \
+  __asm__ volatile("lea -128(%%rsp), %%rsp\n pushfq\n " change                                     \
+                   ", (%%rsp)\n popfq\n lea 128(%%rsp), %%rsp" ::                                  \
+                       : "memory", "cc")
+static uint64_t steps, steps_to_claim;
+#ifdef __SANITIZE_ADDRESS__
+enum { STRIDE = 61 }; /* ten times as many instructions, and that squared */
+#else
+enum { STRIDE = 1 };
+#endif
+
+static void in_between(int signal_number, siginfo_t *info, void *context) {
+  (void)signal_number;
+  (void)info;
+  if (steps++ != steps_to_claim)
+    return;
+  REQUIRE_RESULT(ringbus_producer_claim(producer, 1000, 0, &(void *){NULL}), 0);
+  ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+}
+
+/* A claim comes into being after any instruction of the question who blocks: whose it is and how long it
+ * is are told of one and the same. Where it is made there are the remains of another one's, a lap ago. */
+Test(recovery, blame_never_mixes_two_claims, .timeout = 100) {
+  struct sigaction action = {.sa_sigaction = in_between, .sa_flags = SA_SIGINFO};
+  struct ringbus_blame blame;
+  uint32_t slot = 0;
+  unsigned blamed = 0;
+  start_at(starts[1]);
+  ringbus_producer *other = test_producer(ring);
+  cr_assert_eq(sigaction(SIGTRAP, &action, NULL), 0);
+  for (steps_to_claim = 0;; steps_to_claim += STRIDE) {
+    for (uint64_t sent = 0; sent < CAPACITY; sent += 64) {
+      cr_result(ringbus_producer_send(other, "x", 1, 0), 0);
+      cr_result(ringbus_consumer_recv(consumer, (char[1]){0}, 1, NULL), 0);
+    }
+    steps = 0;
+    FLAGS("orq $0x100");
+    int result = ringbus_ring_blame(ring, RINGBUS_CONSUMER, &blame);
+    FLAGS("andq $~0x100");
+    if (steps <= steps_to_claim)
+      break;
+    if (result == 0) {
+      slot = slot ? slot : blame.slot;
+      cr_assert_eq(blame.slot, slot, "after %lu instructions", steps_to_claim);
+      cr_assert_eq(blame.bytes, 1024);
+      blamed++;
+    } else {
+      cr_result(result, -ENOENT);
+    }
+    cr_result(ringbus_producer_abort(producer), 0);
+  }
+  cr_assert(blamed > 10 && blamed < steps_to_claim, "%u of %lu", blamed, steps_to_claim);
+  ringbus_producer_detach(other);
+}
+#endif
 
 Test(recovery, blame_names_the_dead_until_the_claim_is_given_up) {
   struct ringbus_blame blame;
