@@ -149,16 +149,16 @@ static int make_anew(const char *name, const ringbus_ring *ring) {
                                                  .many_producers = info.many_producers,
                                                  .overwrite = info.overwrite,
                                                  .mode = status.st_mode & 0777,
-                                                 .set_group = true,
+                                                 .set_group = status.st_gid != getegid(),
                                                  .group = status.st_gid};
   error = ringbus_ring_create(name, &options, &made);
-  if (error != 0)
+  if (error != 0) {
+    notice("%s: the ring is retired, but none could be made in its place", name);
     return failed_call(name, error);
-  if (status.st_uid != geteuid() &&
-      (ringbus_ring_fd(made, &fd) != 0 || fchown(fd, status.st_uid, (gid_t)-1) != 0)) {
-    notice("%s: made anew, but it belongs to user %u now, not to %u", name, (unsigned)geteuid(),
-           (unsigned)status.st_uid);
   }
+  if (status.st_uid != geteuid())
+    notice("%s: the new ring belongs to user %u, the old one did to %u", name, (unsigned)geteuid(),
+           (unsigned)status.st_uid);
   ringbus_ring_close(made);
   printf("retired the ring, and made an empty one like it\n");
   return COMMAND_OK;
