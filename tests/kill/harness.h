@@ -122,6 +122,7 @@ struct harness {
   const char *scenario;
   uint64_t instruction; /* within the scenario */
   uint64_t instructions, states, bad;
+  uint64_t missed;   /* places of a trace to which the actor did not come again */
   uint64_t bad_here; /* in this scenario: only the first few are told */
   pid_t actor;
   bool full;                               /* RINGBUS_TEST_SCALE=full */
@@ -162,7 +163,7 @@ bool actor_start(const struct scenario *scenario);
 /* actor_step: one instruction. False if it has died, or stopped for a signal of its own. */
 bool actor_step(void);
 /* actor_run_to: let it run until it is about to execute the instruction at address for the first time.
- * False if it does not come there in its region, or if this machine has no breakpoints to offer. */
+ * False if it does not come there in its region, or on another processor than x86-64. */
 bool actor_run_to(uint64_t address);
 /* actor_continue: let it run freely. actor_kill: SIGKILL, and wait until it is gone.
  * actor_finish: wait for its orderly end; reports its failed checks. */
