@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness.h"
 
+#include <capstone/capstone.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -430,11 +431,133 @@ void turn_over_to_actor(void) { harness.control->turn = TURN_OF_ACTOR; }
 static struct {
   uint64_t address[20000];
   uint64_t first[20000]; /* the last one up to here that had not been executed before */
+  bool meets[20000];     /* it reads or writes what others do, or enters the kernel */
   bool stores[20000];    /* it changes the file */
-  uint64_t length;
+  uint64_t length, meetings;
 } trace;
 
-void trace_begin(void) { trace.length = 0; }
+/* The actor's shared mappings, as they were after its last system call. */
+static struct {
+  struct {
+    uint64_t from, to;
+  } views[32];
+  size_t count;
+  bool known;
+} shared_views;
+
+static void find_shared_views(void) {
+  char path[64], line[256];
+  snprintf(path, sizeof path, "/proc/%d/maps", (int)harness.actor);
+  FILE *maps = fopen(path, "re");
+  shared_views.count = 0;
+  while (maps && fgets(line, sizeof line, maps)) {
+    unsigned long from, to;
+    char kind;
+    if (sscanf(line, "%lx-%lx %*c%*c%*c%c", &from, &to, &kind) != 3 || kind != 's')
+      continue;
+    if (shared_views.count == sizeof shared_views.views / sizeof shared_views.views[0]) {
+      harness_bad("too many mappings");
+      break;
+    }
+    shared_views.views[shared_views.count].from = from;
+    shared_views.views[shared_views.count++].to = to;
+  }
+  if (maps)
+    fclose(maps);
+  shared_views.known = maps != NULL;
+}
+
+#if defined(__x86_64__)
+static uint64_t register_value(const struct user_regs_struct *r, x86_reg name, uint64_t next) {
+  switch (name) {
+  case X86_REG_INVALID:
+  case X86_REG_CS:
+  case X86_REG_DS:
+  case X86_REG_ES:
+  case X86_REG_SS:
+    return 0;
+  case X86_REG_RIP:
+    return next;
+#define REGISTER(capital, small)                                                                   \
+  case X86_REG_##capital:                                                                          \
+    return r->small
+    REGISTER(RAX, rax);
+    REGISTER(RBX, rbx);
+    REGISTER(RCX, rcx);
+    REGISTER(RDX, rdx);
+    REGISTER(RSI, rsi);
+    REGISTER(RDI, rdi);
+    REGISTER(RBP, rbp);
+    REGISTER(RSP, rsp);
+    REGISTER(R8, r8);
+    REGISTER(R9, r9);
+    REGISTER(R10, r10);
+    REGISTER(R11, r11);
+    REGISTER(R12, r12);
+    REGISTER(R13, r13);
+    REGISTER(R14, r14);
+    REGISTER(R15, r15);
+    REGISTER(FS, fs_base);
+    REGISTER(GS, gs_base);
+#undef REGISTER
+  default:
+    harness_bad("an address made of register %d", (int)name);
+    return 0;
+  }
+}
+
+/* instruction_meets_others: whether the next instruction touches a shared mapping or enters the kernel.
+ * One that does neither may as well be executed before or after what others do. */
+static bool instruction_meets_others(void) {
+  static csh disassembler;
+  static cs_insn *instruction;
+  struct user_regs_struct registers;
+  uint8_t bytes[16] = {0};
+  const uint8_t *code = bytes;
+  size_t size = sizeof bytes;
+  if (!instruction && (cs_open(CS_ARCH_X86, CS_MODE_64, &disassembler) != CS_ERR_OK ||
+                       cs_option(disassembler, CS_OPT_DETAIL, CS_OPT_ON) != CS_ERR_OK ||
+                       !(instruction = cs_malloc(disassembler))))
+    abort();
+  if (!shared_views.known)
+    find_shared_views();
+  if (ptrace(PTRACE_GETREGS, harness.actor, NULL, &registers) != 0)
+    return true;
+  for (size_t i = 0; i < sizeof bytes;
+       i += sizeof(long)) { /* the last ones may lie behind the code */
+    long word = ptrace(PTRACE_PEEKTEXT, harness.actor, (void *)(registers.rip + i), NULL);
+    memcpy(bytes + i, &word, sizeof word);
+  }
+  uint64_t address = registers.rip;
+  if (!cs_disasm_iter(disassembler, &code, &size, &address, instruction))
+    return true;
+  if (instruction->id == X86_INS_SYSCALL) {
+    shared_views.known = false;
+    return true;
+  }
+  const cs_x86 *x86 = &instruction->detail->x86;
+  for (uint8_t i = 0; i < x86->op_count; i++) {
+    const x86_op_mem *at = &x86->operands[i].mem;
+    if (x86->operands[i].type != X86_OP_MEM || instruction->id == X86_INS_LEA)
+      continue;
+    uint64_t from = (uint64_t)at->disp + register_value(&registers, at->segment, address) +
+                    register_value(&registers, at->base, address) +
+                    register_value(&registers, at->index, address) * (uint64_t)at->scale;
+    for (size_t view = 0; view < shared_views.count; view++)
+      if (from < shared_views.views[view].to &&
+          from + x86->operands[i].size > shared_views.views[view].from)
+        return true;
+  }
+  return false;
+}
+#else
+static bool instruction_meets_others(void) { return true; }
+#endif
+
+void trace_begin(void) {
+  trace.length = trace.meetings = 0;
+  shared_views.known = false;
+}
 
 void trace_note(void) {
   static uint64_t seen[1 << 16]; /* open addressing */
@@ -444,6 +567,8 @@ void trace_note(void) {
     memset(seen, 0, sizeof seen);
   else
     trace.stores[k - 1] = changed;
+  if (changed && k > 0 && !trace.meets[k - 1])
+    harness_bad("it changes the file, but does not meet others");
   if (k == sizeof trace.address / sizeof trace.address[0]) {
     harness_bad("the region is too long for a trace");
     return;
@@ -454,6 +579,8 @@ void trace_note(void) {
   trace.first[k] = seen[at] && k ? trace.first[k - 1] : k;
   trace.address[k] = address;
   trace.stores[k] = false;
+  trace.meets[k] = instruction_meets_others();
+  trace.meetings += trace.meets[k];
   seen[at] = address;
   trace.length++;
 }
@@ -461,8 +588,11 @@ void trace_note(void) {
 uint64_t trace_length(void) { return trace.length; }
 
 bool trace_is_wanted(uint64_t k, uint64_t sample) {
-  uint64_t stride = harness.full ? 1 : trace.length / sample + 1;
-  return k % stride == 0 || trace.stores[k];
+  static uint64_t meeting; /* how many there have been before this one */
+  meeting = k == 0 ? 0 : meeting + trace.meets[k - 1];
+  return k + 1 == trace.length ||
+         (trace.meets[k] &&
+          (harness.full || trace.stores[k] || meeting % (trace.meetings / sample + 1) == 0));
 }
 
 void trace_run_to(uint64_t k) {

@@ -185,7 +185,9 @@ void turn_over_to_actor(void);
 void trace_begin(void);
 void trace_note(void);
 uint64_t trace_length(void);
-/* trace_is_wanted: pause there? In full mode everywhere; else at a sample of about so many instructions,
+/* trace_is_wanted, asked for k = 0, 1, 2 ...: pause there? Only before instructions that meet others, that
+ * is, touch memory that others map, or enter the kernel: a pause before any other one is the same as a
+ * pause before the next that does, or at the end of the region. In full mode before all of these; else at a sample of about so many,
  * and before each that changes the file. */
 bool trace_is_wanted(uint64_t k, uint64_t sample);
 bool trace_go_to(uint64_t k);

@@ -1393,7 +1393,7 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
     while (actor_step() && !harness.control->region_ended);
   part();
   for (uint64_t k = 0; k < trace_length(); k++) {
-    if (!scenario->closely && !trace_is_wanted(k, sample))
+    if (!trace_is_wanted(k, scenario->closely ? UINT64_MAX : sample))
       continue;
     if (scenario->again)
       for (uint64_t further = 0; pause_at(scenario, k, further);)
