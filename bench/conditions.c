@@ -200,24 +200,19 @@ static void find_quota(const char *root, struct bench_warnings *warnings) {
     bench_warn(warnings, "a control group limits this process's time on CPUs to %.40s us", text);
 }
 
-static void find_clock(const char *root, const struct bench *bench,
-                       struct bench_warnings *warnings) {
+static void find_clock(const char *root, struct bench_warnings *warnings) {
   char text[TEXT];
   if (!bench_clock.counter)
     bench_warn(warnings, "the processor's counter does not run evenly: CLOCK_MONOTONIC is read "
                          "instead, which may cost more than a message");
   else if (read_line(text, root,
                      "/sys/devices/system/clocksource/clocksource0/current_clocksource") &&
-           strcmp(text, "tsc") != 0)
+           strcmp(text, "tsc") != 0 && strcmp(text, "kvm-clock") != 0 &&
+           strcmp(text, "hyperv_clocksource_tsc_page") != 0) /* these are made of the counter */
     bench_warn(warnings,
-               "the kernel's clock is '%.40s', not the processor's counter, which it may "
-               "think unstable",
+               "the kernel's clock is '%.40s': it does not trust the processor's counter, "
+               "which is read here",
                text);
-  if (bench->clock_low > 0 || bench->clock_high < 0)
-    bench_warn(warnings,
-               "the CPUs' clocks differ by %lld to %lld ns: paced figures are wrong by "
-               "that much",
-               (long long)bench->clock_low, (long long)bench->clock_high);
 }
 
 static void find_build(struct bench_warnings *warnings) {
@@ -246,7 +241,7 @@ void bench_find_conditions(const char *root, const struct bench *bench,
   find_others(root, warnings);
   find_siblings(root, bench, warnings);
   find_frequency(root, bench, warnings);
-  find_clock(root, bench, warnings);
+  find_clock(root, warnings);
   find_memory(root, warnings);
   find_quota(root, warnings);
 }

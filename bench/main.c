@@ -14,6 +14,10 @@ enum { TOLERATED = 2 };
 
 enum { SMALL, LARGE, THERE, BACK, RINGS };
 
+/* A slice that takes so many seconds more than it should, even on a busy machine, has lost a message that
+ * somebody waits for. */
+enum { PATIENCE = 60 };
+
 static volatile sig_atomic_t stopped_by; /* a signal */
 
 /* ---------------------------------------------------------------- the schedule */
@@ -97,6 +101,7 @@ static void prepare(struct bench *bench, ringbus_producer *const producers[],
     shared->futex[BENCH_THERE].word = shared->futex[BENCH_BACK].word = 0;
     bench_clear(&shared->latency);
     bench_clear(&shared->late);
+    (void)alarm((unsigned)(4 * bench->slice_ns / 1000000000) + PATIENCE);
   }
   bench->blocks_bytes = large ? BENCH_LARGE_RING : BENCH_RING;
   bench->eager = kind == BENCH_PINGPONG || kind == BENCH_PACED;
@@ -199,10 +204,17 @@ static void somebody_ended(int number) {
 /* The slice is finished, and what there is is reported. The second signal ends the process at once. */
 static void stop(int number) { stopped_by = number; }
 
+static void give_up(int number) {
+  static const char text[] = "ringbus-bench: nothing has moved for a minute: a message was lost\n";
+  (void)number;
+  (void)!write(STDERR_FILENO, text, sizeof text - 1);
+  _exit(1);
+}
+
 static void handle_signals(void) {
   struct sigaction stopping = {.sa_handler = stop, .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
-  if (signal(SIGCHLD, somebody_ended) == SIG_ERR || sigaction(SIGINT, &stopping, NULL) != 0 ||
-      sigaction(SIGTERM, &stopping, NULL) != 0)
+  if (signal(SIGCHLD, somebody_ended) == SIG_ERR || signal(SIGALRM, give_up) == SIG_ERR ||
+      sigaction(SIGINT, &stopping, NULL) != 0 || sigaction(SIGTERM, &stopping, NULL) != 0)
     bench_fail("setting up", -errno);
 }
 
@@ -235,9 +247,14 @@ static void take_ends(struct bench *bench, const struct bench_channels *channels
       consumers[i] = bench_consume_from(ring[i], reading, bench);
 }
 
-static void warn_of_sizes(const struct bench *bench, struct bench_warnings *warnings) {
+/* What is known only when everything is set up. */
+static void warn_of_ends(const struct bench *bench, struct bench_warnings *warnings) {
   static const char *const name[BENCH_CHANNELS] = {"memory", "a pipe", "a socket",
                                                    "a POSIX message queue"};
+  if (bench->clock_low > 0 || bench->clock_high < 0)
+    bench_warn(warnings,
+               "the CPUs' clocks differ by %lld to %lld ns: paced figures are off by that",
+               (long long)bench->clock_low, (long long)bench->clock_high);
   for (unsigned i = 0; i < BENCH_CHANNELS; i++)
     if (bench->largest[i] == 0)
       bench_warn(warnings, "%s cannot be had here: left out", name[i]);
@@ -292,11 +309,12 @@ int main(int argc, char **argv) {
       pause(); /* until the parent is done */
   }
 
-  warn_of_sizes(&bench, &warnings);
+  warn_of_ends(&bench, &warnings);
   bench_report_head(&results);
   walk(&bench, &results, results.rows, row_count, options.slices, producers, consumers);
   while (!stopped_by && bench_load(&shared->received) != BENCH_END)
     bench_idle(&bench);
+  (void)alarm(0);
   (void)signal(SIGCHLD, SIG_DFL);
   (void)kill(child, SIGKILL);
   (void)waitpid(child, &status, 0);

@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 static int compare(const void *a, const void *b) {
   double left = *(const double *)a, right = *(const double *)b;
@@ -130,6 +131,17 @@ static void report_matrix(const struct bench_results *results, enum bench_kind k
   }
 }
 
+/* Nanoseconds, to three digits, in six columns: 161, 12.3u, 3.05m, 1.20s. */
+static void print_time(double ns) {
+  static const char unit[] = " ums";
+  unsigned scale = 0;
+  while (scale < 3 && ns >= 999.5) {
+    ns /= 1000;
+    scale++;
+  }
+  printf(" %5.*f%c", scale == 0 || ns >= 99.95 ? 0 : ns >= 9.995 ? 1 : 2, ns, unit[scale]);
+}
+
 static void report_latencies(const struct bench_results *results, enum bench_kind kind,
                              enum bench_state state) {
   const struct bench_row *before = NULL;
@@ -140,22 +152,26 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
     if (!before || before->size != row->size || before->rate != row->rate) {
       char head[64];
       if (kind == BENCH_PACED)
-        (void)snprintf(head, sizeof head, "%u B, %u/s, ns", bytes_of(row), row->rate);
+        (void)snprintf(head, sizeof head, "%u B, %u/s", bytes_of(row), row->rate);
       else
-        (void)snprintf(head, sizeof head, "%u B both ways, ns", bytes_of(row));
-      printf("%-22s %10s %7s %7s %7s %8s", head, "p50", "p90", "p99", "p99.9", "max");
-      printf(kind == BENCH_PACED ? " %7s %5s\n" : "\n", "sent/s", "late");
+        (void)snprintf(head, sizeof head, "%u B both ways", bytes_of(row));
+      printf("%-22s %10s %6s %6s %6s %6s", head, "p50", "p90", "p99", "p99.9", "max");
+      printf(kind == BENCH_PACED ? " %6s %8s\n" : "\n", "late", "sent/s");
     }
     before = row;
     const struct summary found = summarize(results, i, state);
     printf("%-22s", row->name);
     if (found.slices && found.latency) {
-      printf(" %6.0f±%2.0f%%", found.median, spread(&found));
-      printf(" %7.0f %7.0f %7.0f %8.0f", bench_percentile(found.latency, 0.9),
-             bench_percentile(found.latency, 0.99), bench_percentile(found.latency, 0.999),
-             (double)found.latency->max);
-      if (kind == BENCH_PACED)
-        printf(" %7.0f %5.0f", found.second, found.late);
+      print_time(found.median);
+      printf("±%2.0f%%", spread(&found));
+      print_time(bench_percentile(found.latency, 0.9));
+      print_time(bench_percentile(found.latency, 0.99));
+      print_time(bench_percentile(found.latency, 0.999));
+      print_time((double)found.latency->max);
+      if (kind == BENCH_PACED) {
+        print_time(found.late);
+        printf(" %8.0f", found.second);
+      }
     } else {
       printf(" %10s", "-");
     }
@@ -170,12 +186,10 @@ static void report_tables(const struct bench_results *results) {
     crowds |= wanted[kind];
   printf("Median of the slices, ± half of the distance between their quartiles.\n");
   if (wanted[BENCH_PINGPONG] || wanted[BENCH_PACED])
-    printf("p90 .. max: of all messages of these slices together.\n");
+    printf("p90 .. max: of all messages of these slices together; ns, u: microseconds, m: ms.\n");
   if (wanted[BENCH_PACED])
-    printf(
-        "Paced: from when a message was due to when it was there, one way; what the sender could\n"
-        "not send in time is in it. sent/s: what it could send; late: by how much it began later\n"
-        "than due, 99th percentile.\n");
+    printf("Paced: from when a message was due to when it was there, one way; what the sender was\n"
+           "late is in it: late is the 99th percentile of that, sent/s what it could send.\n");
   if (crowds)
     printf("From fan-in on: %u B, million messages received a second, by all readers together.\n"
            "Those who are several share one core, or are spread over all, that of the other side\n"
@@ -375,8 +389,11 @@ static void report_csv(const struct bench_results *results) {
 
 void bench_print_end(void) {
   errno = 0;
-  if (fflush(stdout) != 0 || ferror(stdout))
-    bench_fail("writing to standard output", errno ? -errno : -EIO);
+  if (fflush(stdout) == 0 && !ferror(stdout))
+    return;
+  (void)fprintf(stderr, "ringbus-bench: writing to standard output: %s\n",
+                strerror(errno ? errno : EIO));
+  _exit(1); /* the other processes go with this one */
 }
 
 static void report_head(const struct bench_results *results) {
