@@ -87,7 +87,7 @@ const char *bench_placement(const char *root, int one, int other) {
   if (one == other)
     return "one CPU";
   if (!read_line(text, root, CPU "topology/core_cpus_list", one))
-    return "unknown to each other";
+    return "the system does not say how they stand";
   if (list_has(text, other))
     return "two threads of one core";
   if (same_list(root, "cache/index3/shared_cpu_list", one, other))

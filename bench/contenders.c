@@ -13,7 +13,6 @@
  * (A ring's consumer is told the length by the message and copies as many bytes, as it must.) */
 #include "bench.h"
 
-#include <limits.h>
 #include <linux/futex.h>
 #include <mqueue.h>
 #include <sys/syscall.h>
@@ -377,7 +376,7 @@ typedef bool get_function(struct bench *bench, uint32_t size, uint64_t *expected
 
 INLINE uint64_t produce(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
   const int64_t end = bench_now() + bench->slice_ns;
-  const unsigned bursts = size >= 4096 ? 1 : 64; /* between two looks at the clock */
+  const unsigned bursts = size > 4096 ? 1 : 64; /* between two looks at the clock */
   uint64_t number = 0;
   (void)get;
   while (bench_now() < end)

@@ -3,7 +3,6 @@
 #include "bench.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <mqueue.h>
 #include <sys/mman.h>
 #include <sys/socket.h>

@@ -434,4 +434,8 @@ void bench_report(const struct bench_results *results) {
   else
     report_tables(results);
   bench_print_end();
+  if (results->count == 0)
+    (void)fprintf(stderr,
+                  "ringbus-bench: no slice was left: the machine was never quiet for as long "
+                  "as one; shorter ones (--slice-ms), or --disturbed?\n");
 }

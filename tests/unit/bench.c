@@ -183,7 +183,7 @@ Test(conditions, one_cpu_and_an_uneven_counter_are_warned_of) {
 Test(conditions, where_two_cpus_stand_is_told) {
   const char *root = test_directory();
   cr_assert_str_eq(bench_placement(root, 0, 0), "one CPU");
-  cr_assert_str_eq(bench_placement(root, 0, 1), "unknown to each other");
+  cr_assert_str_eq(bench_placement(root, 0, 1), "the system does not say how they stand");
   put(CPU0 "topology/core_cpus_list", "0,2\n");
   put(CPU0 "topology/package_cpus_list", "0-15\n");
   put(CPU0 "cache/index3/shared_cpu_list", "0-7\n");
