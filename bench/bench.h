@@ -222,7 +222,7 @@ enum bench_state {
   BENCH_NEAR,
   BENCH_FAR,
   BENCH_ONE_CORE,
-  BENCH_DISTURBED, /* other processes took a core */
+  BENCH_DISTURBED, /* other processes took a core, or it moved meanwhile */
   BENCH_STATES
 };
 extern const char *const bench_state_name[BENCH_STATES];

@@ -156,14 +156,13 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   if (!is_crowd) /* crowds interrupt each other, and see for themselves */
     disturbed = bench->cpus > 1 && interruptions + bench->shared->interruptions > TOLERATED;
   sample.state = bench_classify(bench, before);
-  if (disturbed) {
-    results->disturbed++;
+  const bool moved = !disturbed && sample.state != bench_classify(bench, after);
+  results->disturbed += disturbed;
+  results->moved += moved;
+  if (disturbed || moved) {
     if (!results->options->with_disturbed)
       return;
     sample.state = BENCH_DISTURBED;
-  } else if (sample.state != bench_classify(bench, after)) {
-    results->moved++;
-    return;
   }
   keep(results, &sample);
 }

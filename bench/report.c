@@ -208,9 +208,10 @@ static void report_tables(const struct bench_results *results) {
           report_matrix(results, kind, state);
       }
   }
-  printf("\nThrown away: %zu slices because the cores moved meanwhile.\n", results->moved);
-  printf("%zu slices in which other processes took a core%s.\n", results->disturbed,
-         results->slices[BENCH_DISTURBED] ? " are \"disturbed\" above" : " were thrown away, too");
+  printf(
+      "\n%s: %zu slices during which the cores moved, %zu during which other processes took one.\n",
+      results->options->with_disturbed ? "\"disturbed\" above" : "Thrown away", results->moved,
+      results->disturbed);
 }
 
 /* ---------------------------------------------------------------- JSON and CSV */
