@@ -104,13 +104,15 @@ static void report_matrix(const struct bench_results *results, enum bench_kind k
   const unsigned contenders = kind == BENCH_THROUGHPUT ? bench_contender_count : bench_crowd_count;
   for (unsigned contender = 0; contender < contenders; contender++) {
     struct summary cell[BENCH_SIZES] = {{0}};
-    const char *name = NULL;
+    const char *name = NULL; /* of those that have slices of this state */
     for (unsigned i = 0; i < results->row_count; i++) {
       const struct bench_row *row = &results->rows[i];
       if (row->kind != kind || row->contender != contender)
         continue;
-      name = row->name;
-      cell[kind == BENCH_THROUGHPUT ? row->size : row->column] = summarize(results, i, state);
+      struct summary *found = &cell[kind == BENCH_THROUGHPUT ? row->size : row->column];
+      *found = summarize(results, i, state);
+      if (found->slices)
+        name = row->name;
     }
     if (!name)
       continue;
@@ -142,12 +144,14 @@ static void print_time(double ns) {
   printf(" %5.*f%c", scale == 0 || ns >= 99.95 ? 0 : ns >= 9.995 ? 1 : 2, ns, unit[scale]);
 }
 
+/* One line for each contender, as far as there are slices of this state. */
 static void report_latencies(const struct bench_results *results, enum bench_kind kind,
                              enum bench_state state) {
   const struct bench_row *before = NULL;
   for (unsigned i = 0; i < results->row_count; i++) {
     const struct bench_row *row = &results->rows[i];
-    if (row->kind != kind)
+    const struct summary found = summarize(results, i, state);
+    if (row->kind != kind || !found.slices)
       continue;
     if (!before || before->size != row->size || before->rate != row->rate) {
       char head[64];
@@ -159,24 +163,27 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
       printf(kind == BENCH_PACED ? " %6s %8s\n" : "\n", "late", "sent/s");
     }
     before = row;
-    const struct summary found = summarize(results, i, state);
     printf("%-22s", row->name);
-    if (found.slices && found.latency) {
-      print_time(found.median);
-      printf("±%2.0f%%", spread(&found));
-      print_time(bench_percentile(found.latency, 0.9));
-      print_time(bench_percentile(found.latency, 0.99));
-      print_time(bench_percentile(found.latency, 0.999));
-      print_time((double)found.latency->max);
-      if (kind == BENCH_PACED) {
-        print_time(found.late);
-        printf(" %8.0f", found.second);
-      }
-    } else {
-      printf(" %10s", "-");
+    print_time(found.median);
+    printf("±%2.0f%%", spread(&found));
+    print_time(bench_percentile(found.latency, 0.9));
+    print_time(bench_percentile(found.latency, 0.99));
+    print_time(bench_percentile(found.latency, 0.999));
+    print_time((double)found.latency->max);
+    if (kind == BENCH_PACED) {
+      print_time(found.late);
+      printf(" %8.0f", found.second);
     }
     printf("\n");
   }
+}
+
+static bool has_samples(const struct bench_results *results, enum bench_kind kind,
+                        enum bench_state state) {
+  for (size_t i = 0; i < results->count; i++)
+    if (results->samples[i].state == state && results->rows[results->samples[i].row].kind == kind)
+      return true;
+  return false;
 }
 
 static void report_tables(const struct bench_results *results) {
@@ -200,7 +207,7 @@ static void report_tables(const struct bench_results *results) {
       continue;
     printf("\n%s (%zu slices)\n", bench_state_name[state], results->slices[state]);
     for (enum bench_kind kind = 0; kind < BENCH_KINDS; kind++)
-      if (wanted[kind]) {
+      if (has_samples(results, kind, state)) {
         printf("\n");
         if (kind == BENCH_PINGPONG || kind == BENCH_PACED)
           report_latencies(results, kind, state);
