@@ -73,6 +73,7 @@ struct bench_shared {
   _Alignas(BENCH_LINE) uint64_t token;    /* the probe's line */
   _Alignas(BENCH_LINE) uint64_t received; /* consumer: slice << 40 | messages checked, at its end */
   uint64_t interruptions;                 /* consumer: in this slice; settled by the probe */
+  int64_t waited;                         /* consumer: for its core, in this slice */
   int64_t clock;                          /* consumer: what its clock says */
   int64_t start;                          /* paced: when the first message is due */
   _Alignas(BENCH_LINE) uint64_t published; /* blocks, bare line: published, and ... */
@@ -269,6 +270,8 @@ void bench_wait(sem_t *semaphore);
 double bench_probe(struct bench *bench, bool leads, unsigned trips);
 /* How often this process has lost its core to somebody else so far. */
 uint64_t bench_interruptions(void);
+/* For how long this process was ready to run so far and had no core, ns; 0 if nobody tells. */
+int64_t bench_waited(void);
 enum bench_state bench_classify(const struct bench *bench, double round_trip_ns);
 
 /* ---------------------------------------------------------------- conditions.c */

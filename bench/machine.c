@@ -207,6 +207,16 @@ uint64_t bench_interruptions(void) {
   return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_nivcsw : 0;
 }
 
+int64_t bench_waited(void) {
+  long long ran, waited = 0;
+  FILE *file = fopen("/proc/self/schedstat", "re");
+  if (file && fscanf(file, "%lld %lld", &ran, &waited) != 2) // NOLINT(cert-err34-c)
+    waited = 0;
+  if (file)
+    (void)fclose(file);
+  return waited;
+}
+
 enum bench_state bench_classify(const struct bench *bench, double round_trip_ns) {
   if (bench->cpus == 1)
     return BENCH_ONE_CORE;

@@ -11,6 +11,8 @@
 /* Interruptions of both processes in one slice: the system's own housekeeping is short, while a
  * process that wants the core takes it for milliseconds, again and again. */
 enum { TOLERATED = 2 };
+/* Who sleeps is not interrupted, but has to wait for his core when he wakes: at most a share of a slice. */
+enum { TOLERATED_SHARE = 10 };
 
 enum { SMALL, LARGE, THERE, BACK, RINGS };
 
@@ -131,6 +133,7 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   const unsigned trips = probe_trips(bench);
   const bool is_crowd = bench->row->kind >= BENCH_FAN_IN;
   bool disturbed = false;
+  int64_t waited = bench_waited();
   double before = bench_probe(bench, bench->leads, trips);
   uint64_t interruptions = bench_interruptions();
   if (!is_crowd && bench->leads) {
@@ -148,13 +151,18 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
     bench_wait(&bench->shared->crowd.resume);
   }
   interruptions = bench_interruptions() - interruptions;
-  if (!bench->leads)
+  waited = bench_waited() - waited;
+  if (!bench->leads) {
     bench->shared->interruptions = interruptions;
+    bench->shared->waited = waited;
+  }
   double after = bench_probe(bench, bench->leads, trips);
   if (!bench->leads)
     return;
   if (!is_crowd) /* crowds interrupt each other, and see for themselves */
-    disturbed = bench->cpus > 1 && interruptions + bench->shared->interruptions > TOLERATED;
+    disturbed =
+        bench->cpus > 1 && (interruptions + bench->shared->interruptions > TOLERATED ||
+                            waited + bench->shared->waited > bench->slice_ns / TOLERATED_SHARE);
   sample.state = bench_classify(bench, before);
   const bool moved = !disturbed && sample.state != bench_classify(bench, after);
   results->disturbed += disturbed;
