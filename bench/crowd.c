@@ -69,17 +69,11 @@ static bool uses_ring(const struct bench_crowd *crowd) {
 
 /* put: one burst of messages, numbered from number; returns how many. */
 
-INLINE void number_message(char *message, uint64_t number) {
-  memcpy(message, &number, sizeof number);
-  bench_touch(message);
-}
-
 INLINE unsigned put_send(struct bench *bench, const struct run *run, uint64_t number) {
   int result;
   (void)run;
-  number_message(bench->buffer, number);
-  while ((result = ringbus_producer_send(bench->producer, bench->buffer, BENCH_MESSAGE, 0)) ==
-         -EAGAIN)
+  bench_number(bench->out, BENCH_MESSAGE, number);
+  while ((result = ringbus_producer_send(bench->producer, bench->out, BENCH_MESSAGE, 0)) == -EAGAIN)
     bench_idle(bench);
   if (result != 0)
     bench_fail("send", result);
@@ -90,9 +84,9 @@ INLINE unsigned put_batch(struct bench *bench, const struct run *run, uint64_t n
   struct iovec messages[BENCH_BATCH];
   (void)run;
   for (unsigned i = 0; i < BENCH_BATCH; i++) {
-    messages[i].iov_base = bench->buffer + (size_t)i * BENCH_MESSAGE;
+    messages[i].iov_base = bench->out + (size_t)i * BENCH_MESSAGE;
     messages[i].iov_len = BENCH_MESSAGE;
-    number_message(messages[i].iov_base, number + i);
+    bench_number(messages[i].iov_base, BENCH_MESSAGE, number + i);
   }
   for (size_t done = 0, sent; done < BENCH_BATCH; done += sent) {
     int result = ringbus_producer_send_batch(bench->producer, messages + done, BENCH_BATCH - done,
@@ -106,11 +100,10 @@ INLINE unsigned put_batch(struct bench *bench, const struct run *run, uint64_t n
 }
 
 INLINE unsigned put_descriptor(struct bench *bench, const struct run *run, uint64_t number) {
-  number_message(bench->buffer, number);
+  bench_number(bench->out, BENCH_MESSAGE, number);
   for (unsigned i = 0; i < run->channels; i++) {
     ssize_t written;
-    while ((written = write(run->channel[i][1], bench->buffer, BENCH_MESSAGE)) < 0 &&
-           errno == EINTR)
+    while ((written = write(run->channel[i][1], bench->out, BENCH_MESSAGE)) < 0 && errno == EINTR)
       ;
     if (written != (ssize_t)BENCH_MESSAGE) /* the system divides none so short */
       bench_fail("writing", written < 0 ? -errno : -EBADMSG);
@@ -155,15 +148,13 @@ static void write_messages(struct bench *bench, const struct run *run, unsigned 
 
 /* get: one burst of messages, checked; false at the end of the stream. */
 
-INLINE void check(struct tally *tally, char *message) {
-  uint64_t number, of_writer;
-  bench_touch(message);
-  memcpy(&number, message, sizeof number);
-  of_writer = number & ((UINT64_C(1) << WRITER_SHIFT) - 1);
+INLINE void check(const struct bench *bench, struct tally *tally, char *message) {
+  const uint64_t number = bench_numbered(bench, message, BENCH_MESSAGE);
+  const uint64_t of_writer = number & ((UINT64_C(1) << WRITER_SHIFT) - 1);
   uint64_t *next = &tally->next[number >> WRITER_SHIFT & (BENCH_MANY - 1)];
   if (number >> WRITER_SHIFT >= BENCH_MANY ||
       (tally->gaps ? of_writer < *next : of_writer != *next))
-    bench_fail("a message is lost, torn, repeated or out of order", -EBADMSG);
+    bench_bad_message(bench, *next, of_writer);
   *next = of_writer + 1;
   tally->messages++;
   tally->sum += number;
@@ -182,13 +173,13 @@ INLINE bool look_again(struct bench *bench, int result, const char *what) {
 
 INLINE bool get_recv(struct bench *bench, const struct run *run, struct tally *tally) {
   struct ringbus_message message;
-  int result = ringbus_consumer_recv(bench->consumer, bench->buffer, BENCH_MAX_MESSAGE, &message);
+  int result = ringbus_consumer_recv(bench->consumer, bench->in, BENCH_MAX_MESSAGE, &message);
   (void)run;
   if (result != 0)
     return look_again(bench, result, "recv");
   if (message.length != BENCH_MESSAGE)
     bench_fail("recv", -EBADMSG);
-  check(tally, bench->buffer);
+  check(bench, tally, bench->in);
   return true;
 }
 
@@ -202,14 +193,14 @@ INLINE bool get_batch(struct bench *bench, const struct run *run, struct tally *
   for (size_t i = 0; i < count; i++) {
     if (messages[i].length != BENCH_MESSAGE)
       bench_fail("borrow_batch", -EBADMSG);
-    memcpy(bench->buffer + i * BENCH_MESSAGE, messages[i].data, BENCH_MESSAGE);
+    memcpy(bench->in + i * BENCH_MESSAGE, messages[i].data, BENCH_MESSAGE);
   }
   if (tally->gaps && ringbus_consumer_still_valid(bench->consumer) != 0) {
     tally->lost += count;
     count = 0;
   }
   for (size_t i = 0; i < count; i++)
-    check(tally, bench->buffer + i * BENCH_MESSAGE);
+    check(bench, tally, bench->in + i * BENCH_MESSAGE);
   result = ringbus_consumer_release(bench->consumer);
   if (result != 0)
     bench_fail("release", result);
@@ -219,13 +210,13 @@ INLINE bool get_batch(struct bench *bench, const struct run *run, struct tally *
 INLINE bool get_descriptor(struct bench *bench, const struct run *run, struct tally *tally) {
   ssize_t got;
   (void)run;
-  while ((got = read(bench->pipe, bench->buffer, BENCH_MESSAGE)) < 0 && errno == EINTR)
+  while ((got = read(bench->pipe_in, bench->in, BENCH_MESSAGE)) < 0 && errno == EINTR)
     ;
   if (got == 0)
     return false;
   if (got != (ssize_t)BENCH_MESSAGE)
     bench_fail("reading", got < 0 ? -errno : -EBADMSG);
-  check(tally, bench->buffer);
+  check(bench, tally, bench->in);
   return true;
 }
 
@@ -274,7 +265,7 @@ static void take_end(struct bench *bench, struct run *run, unsigned index) {
   bool writes = index < run->writers;
   for (unsigned i = 0; i < run->channels; i++) {
     if (!writes && i == own)
-      bench->pipe = run->channel[i][0];
+      bench->pipe_in = run->channel[i][0];
     else
       (void)close(run->channel[i][0]);
     if (!writes)

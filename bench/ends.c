@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* ends.c - shared memory, rings, and attaching to them. */
+/* ends.c - what messages go through: shared memory, rings, pipes, sockets, message queues. */
 #include "bench.h"
 
 #include <fcntl.h>
+#include <mqueue.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 void *bench_map_shared(size_t size) {
   void *memory =
@@ -61,4 +64,56 @@ ringbus_consumer *bench_consume_from(int ring_fd, struct ringbus_consumer_option
   if (result != 0)
     bench_fail("attaching a consumer", result);
   return consumer;
+}
+
+/* What every user may have, unless the system allows less. */
+enum { QUEUE_MESSAGES = 10, QUEUE_BYTES = 8192 };
+
+static long limited(const char *path, long value) {
+  long limit;
+  FILE *file = fopen(path, "re");
+  if (file && fscanf(file, "%ld", &limit) == 1 && limit > 0 && limit < value)
+    value = limit;
+  if (file)
+    (void)fclose(file);
+  return value;
+}
+
+/* -1 if there are none to be had. */
+static int make_queue(uint32_t *largest) {
+  struct mq_attr attributes = {.mq_maxmsg = limited("/proc/sys/fs/mqueue/msg_max", QUEUE_MESSAGES),
+                               .mq_msgsize =
+                                   limited("/proc/sys/fs/mqueue/msgsize_max", QUEUE_BYTES)};
+  char name[32];
+  (void)snprintf(name, sizeof name, "/ringbus-bench.%d", (int)getpid());
+  int queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &attributes);
+  if (queue >= 0)
+    (void)mq_unlink(name);
+  if (queue < 0)
+    *largest = 0;
+  else if (attributes.mq_msgsize < *largest)
+    *largest = (uint32_t)attributes.mq_msgsize;
+  return queue;
+}
+
+void bench_open_channels(struct bench *bench, struct bench_channels *channels) {
+  const int wanted = (int)BENCH_RING; /* or as much as the system allows */
+  int bytes;
+  socklen_t size = sizeof bytes;
+  for (unsigned i = 0; i < BENCH_CHANNELS; i++)
+    bench->largest[i] = BENCH_MAX_MESSAGE;
+  for (unsigned way = 0; way < BENCH_WAYS; way++) {
+    if (pipe2(channels->pipe[way], O_CLOEXEC) != 0)
+      bench_fail("making a pipe", -errno);
+    (void)fcntl(channels->pipe[way][1], F_SETPIPE_SZ, wanted);
+    channels->queue[way] = make_queue(&bench->largest[BENCH_QUEUES]);
+  }
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channels->socket) != 0)
+    bench_fail("making a socket", -errno);
+  for (unsigned end = 0; end < 2; end++)
+    (void)setsockopt(channels->socket[end], SOL_SOCKET, SO_SNDBUF, &wanted, sizeof wanted);
+  if (getsockopt(channels->socket[0], SOL_SOCKET, SO_SNDBUF, &bytes, &size) != 0)
+    bench_fail("asking a socket", -errno);
+  if (bytes < (int)BENCH_MAX_MESSAGE + 64) /* some of it is the kernel's own */
+    bench->largest[BENCH_SOCKETS] = bytes > 64 ? (uint32_t)bytes - 64 : 0;
 }

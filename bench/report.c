@@ -1,254 +1,449 @@
 /* SPDX-License-Identifier: MIT */
-/* report.c - what the slices have shown: tables, or JSON. */
+/* report.c - what the slices have shown: tables, JSON, or CSV. */
 #include "bench.h"
 
 #include <stdlib.h>
-
-const char *const bench_kind_name[BENCH_KINDS] = {"throughput", "pingpong", "fan-in",
-                                                  "fan-out",    "shared",   "overwrite"};
+#include <unistd.h>
 
 static int compare(const void *a, const void *b) {
   double left = *(const double *)a, right = *(const double *)b;
   return (left > right) - (left < right);
 }
 
-double bench_quantile(double *values, size_t count, double share) {
+/* The value below which this share of values lies, which are sorted first. */
+static double quantile(double *values, size_t count, double share) {
   qsort(values, count, sizeof *values, compare);
   return values[(size_t)(share * (double)(count - 1) + 0.5)];
 }
 
+/* What the slices of one state say of one figure. */
 struct summary {
   size_t slices;
-  double median, low, high;
-  double second; /* median of the samples' second value */
+  double median, low, high; /* and quartiles, of the samples' values */
+  double second, late;      /* medians of the samples' other values */
+  const struct bench_histogram *latency;
 };
 
-/* What a table is of. */
-struct view {
-  const struct bench *bench;
-  const struct bench_results *results;
-  enum bench_state state;
-};
-
-static struct summary summarize(const struct view *view, enum bench_kind kind, unsigned contender,
-                                unsigned column) {
-  const struct bench_results *results = view->results;
-  double *values = malloc(2 * (results->count + 1) * sizeof *values);
-  double *seconds = values ? values + results->count : NULL;
-  struct summary summary = {0};
+static struct summary summarize(const struct bench_results *results, unsigned row,
+                                enum bench_state state) {
+  struct summary summary = {.latency = results->latency[row][state]};
+  double *values = malloc(3 * (results->count + 1) * sizeof *values);
   if (!values)
     bench_fail("the report", -ENOMEM);
+  double *seconds = values + results->count, *late = seconds + results->count;
   for (size_t i = 0; i < results->count; i++) {
     const struct bench_sample *sample = &results->samples[i];
-    if (sample->kind == kind && sample->contender == contender && sample->column == column &&
-        sample->state == view->state) {
-      values[summary.slices] = sample->value[0];
-      seconds[summary.slices++] = sample->value[1];
+    if (sample->row == row && sample->state == state) {
+      values[summary.slices] = sample->value;
+      seconds[summary.slices] = sample->second;
+      late[summary.slices++] = sample->late;
     }
   }
   if (summary.slices) {
-    summary.median = bench_quantile(values, summary.slices, 0.5);
-    summary.low = bench_quantile(values, summary.slices, 0.1);
-    summary.high = bench_quantile(values, summary.slices, 0.9);
-    summary.second = bench_quantile(seconds, summary.slices, 0.5);
+    summary.median = quantile(values, summary.slices, 0.5);
+    summary.low = quantile(values, summary.slices, 0.25);
+    summary.high = quantile(values, summary.slices, 0.75);
+    summary.second = quantile(seconds, summary.slices, 0.5);
+    summary.late = quantile(late, summary.slices, 0.5);
   }
   free(values);
   return summary;
 }
 
+static uint32_t bytes_of(const struct bench_row *row) {
+  return row->kind < BENCH_FAN_IN ? bench_size[row->size] : BENCH_MESSAGE;
+}
+
+static bool has_latency(const struct bench_row *row) {
+  return row->kind == BENCH_PINGPONG || row->kind == BENCH_PACED;
+}
+
 /* ---------------------------------------------------------------- tables */
+
+/* Half of the distance between the quartiles, in percent of the median. */
+static double spread(const struct summary *found) {
+  return found->median > 0 ? 50 * (found->high - found->low) / found->median : 0;
+}
 
 static void print_cell(const struct summary *found) {
   if (found->slices)
-    printf("  %6.4g [%5.3g .. %5.3g]", found->median, found->low, found->high);
+    printf(" %5.3g±%2.0f%%", found->median, spread(found));
   else
-    printf("  %22s", "-");
+    printf(" %9s", "-");
 }
 
-static void report_throughput(const struct view *view) {
-  printf("  %-24s", "million messages/s");
-  for (unsigned size = 0; size < BENCH_SIZES; size++)
-    printf("  %18u B  ", bench_size[size]);
+/* The name of a row begins a line if the row before it has another; the columns follow: message sizes, or
+ * how many there are of those who are several. */
+static void report_matrix(const struct bench_results *results, enum bench_kind kind,
+                          enum bench_state state) {
+  static const char *const head[BENCH_KINDS] = {
+      [BENCH_THROUGHPUT] = "M messages/s; bytes",  [BENCH_FAN_IN] = "fan-in: writers",
+      [BENCH_FAN_OUT] = "fan-out: readers of all", [BENCH_SHARED] = "shared: readers",
+      [BENCH_OVERWRITE] = "overwrite: writers",
+  };
+  const int width = kind == BENCH_THROUGHPUT ? 19 : 25;
+  const unsigned columns = kind == BENCH_THROUGHPUT ? BENCH_SIZES : BENCH_COLUMNS;
+  bool has[BENCH_SIZES] = {false};
+  for (unsigned i = 0; i < results->row_count; i++)
+    if (results->rows[i].kind == kind)
+      has[kind == BENCH_THROUGHPUT ? results->rows[i].size : results->rows[i].column] = true;
+  printf("%-*s", width, head[kind]);
+  for (unsigned column = 0; column < columns; column++) {
+    char label[32];
+    if (kind == BENCH_THROUGHPUT)
+      (void)snprintf(label, sizeof label, "%u", bench_size[column]);
+    else
+      (void)snprintf(label, sizeof label, "%u%s", bench_columns[column].count,
+                     bench_columns[column].count == 1 ? ""
+                     : bench_columns[column].spread   ? " spread"
+                                                      : " 1 core");
+    if (has[column])
+      printf(" %9s", label);
+  }
   printf("\n");
-  for (unsigned i = 0; i < bench_contender_count; i++) {
-    printf("  %-24s", bench_contenders[i].name);
-    for (unsigned size = 0; size < BENCH_SIZES; size++) {
-      struct summary found = summarize(view, BENCH_THROUGHPUT, i, size);
-      print_cell(&found);
+  const unsigned contenders = kind == BENCH_THROUGHPUT ? bench_contender_count : bench_crowd_count;
+  for (unsigned contender = 0; contender < contenders; contender++) {
+    struct summary cell[BENCH_SIZES] = {{0}};
+    const char *name = NULL; /* of those that have slices of this state */
+    for (unsigned i = 0; i < results->row_count; i++) {
+      const struct bench_row *row = &results->rows[i];
+      if (row->kind != kind || row->contender != contender)
+        continue;
+      struct summary *found = &cell[kind == BENCH_THROUGHPUT ? row->size : row->column];
+      *found = summarize(results, i, state);
+      if (found->slices)
+        name = row->name;
+    }
+    if (!name)
+      continue;
+    printf("%-*s", width, name);
+    for (unsigned column = 0; column < columns; column++)
+      if (has[column])
+        print_cell(&cell[column]);
+    printf("\n");
+    if (kind != BENCH_OVERWRITE)
+      continue;
+    printf("%-*s", width, "    received, percent");
+    for (unsigned column = 0; column < columns; column++)
+      if (has[column] && cell[column].slices)
+        printf(" %5.3g    ", cell[column].second);
+      else if (has[column])
+        printf(" %9s", "-");
+    printf("\n");
+  }
+}
+
+/* Nanoseconds, to three digits, in six columns: 161, 12.3u, 3.05m, 1.20s. */
+static void print_time(double ns) {
+  static const char unit[] = " ums";
+  unsigned scale = 0;
+  while (scale < 3 && ns >= 999.5) {
+    ns /= 1000;
+    scale++;
+  }
+  printf(" %5.*f%c", scale == 0 || ns >= 99.95 ? 0 : ns >= 9.995 ? 1 : 2, ns, unit[scale]);
+}
+
+/* One line for each contender, as far as there are slices of this state. */
+static void report_latencies(const struct bench_results *results, enum bench_kind kind,
+                             enum bench_state state) {
+  const struct bench_row *before = NULL;
+  for (unsigned i = 0; i < results->row_count; i++) {
+    const struct bench_row *row = &results->rows[i];
+    const struct summary found = summarize(results, i, state);
+    if (row->kind != kind || !found.slices)
+      continue;
+    if (!before || before->size != row->size || before->rate != row->rate) {
+      char head[64];
+      if (kind == BENCH_PACED)
+        (void)snprintf(head, sizeof head, "%u B, %u/s", bytes_of(row), row->rate);
+      else
+        (void)snprintf(head, sizeof head, "%u B both ways", bytes_of(row));
+      printf("%-22s %10s %6s %6s %6s %6s", head, "p50", "p90", "p99", "p99.9", "max");
+      printf(kind == BENCH_PACED ? " %6s %8s\n" : "\n", "late", "sent/s");
+    }
+    before = row;
+    printf("%-22s", row->name);
+    print_time(found.median);
+    printf("±%2.0f%%", spread(&found));
+    print_time(bench_percentile(found.latency, 0.9));
+    print_time(bench_percentile(found.latency, 0.99));
+    print_time(bench_percentile(found.latency, 0.999));
+    print_time((double)found.latency->max);
+    if (kind == BENCH_PACED) {
+      print_time(found.late);
+      printf(" %8.0f", found.second);
     }
     printf("\n");
   }
 }
 
-static void report_round_trips(const struct view *view) {
-  printf("  round trip, %u B, ns\n", BENCH_MESSAGE);
-  for (unsigned i = 0; i < bench_round_trip_count; i++) {
-    struct summary found = summarize(view, BENCH_PINGPONG, i, 0);
-    if (found.slices)
-      printf("  %-24s  p50 %.0f [%.0f .. %.0f]  p99 %.0f\n", bench_round_trips[i].name,
-             found.median, found.low, found.high, found.second);
-  }
+static bool has_samples(const struct bench_results *results, enum bench_kind kind,
+                        enum bench_state state) {
+  for (size_t i = 0; i < results->count; i++)
+    if (results->samples[i].state == state && results->rows[results->samples[i].row].kind == kind)
+      return true;
+  return false;
 }
 
-/* Whether any contender of this kind has that column. */
-static bool has_column(const struct view *view, enum bench_kind kind, unsigned column) {
-  bool has = false;
-  for (unsigned i = 0; i < bench_crowd_count; i++)
-    has |= bench_crowds[i].kind == kind && bench_crowd_has(view->bench, &bench_crowds[i], column);
-  return has;
-}
-
-static void report_crowd(const struct view *view, unsigned contender) {
-  const struct bench_crowd *crowd = &bench_crowds[contender];
-  printf("  %-24s", crowd->name);
-  for (unsigned column = 0; column < BENCH_COLUMNS; column++) {
-    struct summary found = summarize(view, crowd->kind, contender, column);
-    if (has_column(view, crowd->kind, column))
-      print_cell(&found);
-  }
-  printf("\n");
-  if (crowd->kind != BENCH_OVERWRITE)
-    return;
-  printf("  %-24s", "    received, percent");
-  for (unsigned column = 0; column < BENCH_COLUMNS; column++) {
-    struct summary found = summarize(view, crowd->kind, contender, column);
-    if (found.slices)
-      printf("  %6.3g%16s", found.second, "");
-    else if (has_column(view, crowd->kind, column))
-      printf("  %22s", "-");
-  }
-  printf("\n");
-}
-
-static void report_crowds(const struct view *view, enum bench_kind kind) {
-  static const char *const head[BENCH_KINDS] = {
-      [BENCH_FAN_IN] = "fan-in: writers",
-      [BENCH_FAN_OUT] = "fan-out: readers of all",
-      [BENCH_SHARED] = "shared: readers",
-      [BENCH_OVERWRITE] = "overwrite: writers",
-  };
-  printf("  %-24s", head[kind]);
-  for (unsigned column = 0; column < BENCH_COLUMNS; column++) {
-    const struct bench_column *is = &bench_columns[column];
-    char label[32];
-    (void)snprintf(label, sizeof label, "%u%s", is->count,
-                   is->count == 1 ? ""
-                   : is->spread   ? ", spread"
-                                  : ", one core");
-    if (has_column(view, kind, column))
-      printf("  %20s  ", label);
-  }
-  printf("\n");
-  for (unsigned i = 0; i < bench_crowd_count; i++)
-    if (bench_crowds[i].kind == kind)
-      report_crowd(view, i);
-}
-
-static void report_tables(const struct bench *bench, const struct bench_results *results) {
+static void report_tables(const struct bench_results *results) {
+  const bool *wanted = results->options->wanted;
   bool crowds = false;
   for (unsigned kind = BENCH_FAN_IN; kind < BENCH_KINDS; kind++)
-    crowds |= results->wanted[kind];
-  if (results->wanted[BENCH_THROUGHPUT])
-    printf("One column per message size. ");
-  printf("Median of the slices, in brackets their 10th and 90th percentile.\n");
+    crowds |= wanted[kind];
+  printf("Median of the slices, ± half of the distance between their quartiles.\n");
+  if (wanted[BENCH_PINGPONG] || wanted[BENCH_PACED])
+    printf("p90 .. max: of all messages of these slices together; ns, u: microseconds, m: ms.\n");
+  if (wanted[BENCH_PACED])
+    printf("Paced: from when a message was due to when it was there, one way; what the sender was\n"
+           "late is in it: late is the 99th percentile of that, sent/s what it could send.\n");
   if (crowds)
     printf("From fan-in on: %u B, million messages received a second, by all readers together.\n"
-           "Those who are several share one core, or are spread over all, that of the other side "
+           "Those who are several share one core, or are spread over all, that of the other side\n"
            "too.\n",
            BENCH_MESSAGE);
   for (enum bench_state state = 0; state < BENCH_STATES; state++) {
-    const struct view view = {bench, results, state};
     if (!results->slices[state])
       continue;
     printf("\n%s (%zu slices)\n", bench_state_name[state], results->slices[state]);
-    if (results->wanted[BENCH_THROUGHPUT])
-      report_throughput(&view);
-    if (results->wanted[BENCH_PINGPONG])
-      report_round_trips(&view);
-    for (enum bench_kind kind = BENCH_FAN_IN; kind < BENCH_KINDS; kind++)
-      if (results->wanted[kind])
-        report_crowds(&view, kind);
+    for (enum bench_kind kind = 0; kind < BENCH_KINDS; kind++)
+      if (has_samples(results, kind, state)) {
+        printf("\n");
+        if (kind == BENCH_PINGPONG || kind == BENCH_PACED)
+          report_latencies(results, kind, state);
+        else
+          report_matrix(results, kind, state);
+      }
   }
-  printf("\nThrown away: %zu slices because the cores moved meanwhile.\n", results->moved);
-  printf("%zu slices in which other processes took a core%s.\n", results->disturbed,
-         results->slices[BENCH_DISTURBED] ? " are \"disturbed\" above" : " were thrown away, too");
+  printf(
+      "\n%s: %zu slices during which the cores moved, %zu during which other processes took one.\n",
+      results->options->with_disturbed ? "\"disturbed\" above" : "Thrown away", results->moved,
+      results->disturbed);
 }
 
-/* ---------------------------------------------------------------- JSON */
+/* ---------------------------------------------------------------- JSON and CSV */
 
-/* The names of contenders and of flags hold nothing that JSON would have to escape. */
-static void print_json(const struct view *view, enum bench_kind kind, unsigned contender,
-                       unsigned column, const char **separator) {
-  const struct summary found = summarize(view, kind, contender, column);
-  const char *name = kind == BENCH_THROUGHPUT ? bench_contenders[contender].name
-                     : kind == BENCH_PINGPONG ? bench_round_trips[contender].name
-                                              : bench_crowds[contender].name;
-  unsigned bytes = kind == BENCH_THROUGHPUT ? bench_size[column] : BENCH_MESSAGE;
+/* The keys of a figure, in JSON and CSV alike: they stay as they are, and new ones come behind. */
+enum key {
+  BENCH,
+  CONTENDER,
+  BYTES,
+  RATE,
+  COUNT,
+  SPREAD,
+  STATE,
+  SLICES,
+  UNIT,
+  MEDIAN,
+  LOW,
+  HIGH,
+  SAMPLES,
+  P50,
+  P90,
+  P99,
+  P99_9,
+  MAX,
+  SENT_PER_S,
+  LATE_P99,
+  RECEIVED_PERCENT,
+  KEYS
+};
+static const char *const key_name[KEYS] = {
+    "bench",  "contender", "bytes",  "rate", "count",      "spread",   "state",
+    "slices", "unit",      "median", "low",  "high",       "samples",  "p50",
+    "p90",    "p99",       "p99_9",  "max",  "sent_per_s", "late_p99", "received_percent"};
+
+/* A value is empty where a figure has none. */
+struct value {
+  bool is_text;
+  char text[64];
+};
+
+static void set_text(struct value *value, const char *text) {
+  value->is_text = true;
+  (void)snprintf(value->text, sizeof value->text, "%s", text);
+}
+
+static void set_number(struct value *value, double number) {
+  (void)snprintf(value->text, sizeof value->text, "%.*g", number >= 1e6 ? 12 : 6, number);
+}
+
+static bool figure(const struct bench_results *results, unsigned index, enum bench_state state,
+                   struct value value[KEYS]) {
+  const struct bench_row *row = &results->rows[index];
+  const struct summary found = summarize(results, index, state);
+  memset(value, 0, KEYS * sizeof *value);
   if (!found.slices)
-    return;
-  printf("%s\n{\"bench\":\"%s\",\"contender\":\"%s\",\"message_bytes\":%u,\"state\":\"%s\","
-         "\"slices\":%zu,",
-         *separator, bench_kind_name[kind], name, bytes, bench_state_name[view->state],
-         found.slices);
-  if (kind >= BENCH_FAN_IN)
-    printf("\"count\":%u,\"spread\":%s,", bench_columns[column].count,
-           bench_columns[column].spread ? "true" : "false");
-  if (kind == BENCH_OVERWRITE)
-    printf("\"received_percent\":%.4g,", found.second);
-  if (kind == BENCH_PINGPONG)
-    printf("\"unit\":\"ns\",\"p50\":%.1f,\"p50_low\":%.1f,\"p50_high\":%.1f,\"p99\":%.1f}",
-           found.median, found.low, found.high, found.second);
-  else
-    printf("\"unit\":\"million messages/s\",\"median\":%.6g,\"p10\":%.6g,\"p90\":%.6g}",
-           found.median, found.low, found.high);
-  *separator = ",";
+    return false;
+  set_text(&value[BENCH], bench_kind_name[row->kind]);
+  set_text(&value[CONTENDER], row->name + strspn(row->name, " "));
+  set_number(&value[BYTES], bytes_of(row));
+  set_text(&value[STATE], bench_state_name[state]);
+  set_number(&value[SLICES], (double)found.slices);
+  set_text(&value[UNIT], has_latency(row) ? "ns" : "million messages/s");
+  set_number(&value[MEDIAN], found.median);
+  set_number(&value[LOW], found.low);
+  set_number(&value[HIGH], found.high);
+  if (row->kind >= BENCH_FAN_IN) {
+    set_number(&value[COUNT], bench_columns[row->column].count);
+    set_text(&value[SPREAD], bench_columns[row->column].spread ? "all cores" : "one core");
+  }
+  if (row->kind == BENCH_OVERWRITE)
+    set_number(&value[RECEIVED_PERCENT], found.second);
+  if (row->kind == BENCH_PACED) {
+    set_number(&value[RATE], row->rate);
+    set_number(&value[SENT_PER_S], found.second);
+    set_number(&value[LATE_P99], found.late);
+  }
+  if (found.latency) {
+    set_number(&value[SAMPLES], (double)found.latency->count);
+    set_number(&value[P50], bench_percentile(found.latency, 0.5));
+    set_number(&value[P90], bench_percentile(found.latency, 0.9));
+    set_number(&value[P99], bench_percentile(found.latency, 0.99));
+    set_number(&value[P99_9], bench_percentile(found.latency, 0.999));
+    set_number(&value[MAX], (double)found.latency->max);
+  }
+  return true;
 }
 
-static void report_json(const struct bench *bench, const struct bench_results *results) {
+static void print_string(const char *text) {
+  (void)putchar('"');
+  for (; *text; text++)
+    if (*text == '"' || *text == '\\')
+      printf("\\%c", *text);
+    else if ((unsigned char)*text < 0x20)
+      printf("\\u%04x", (unsigned)(unsigned char)*text);
+    else
+      (void)putchar(*text);
+  (void)putchar('"');
+}
+
+static void print_member(const char *name, const char *text) {
+  printf("\"%s\":", name);
+  print_string(text);
+  printf(",");
+}
+
+static void report_json(const struct bench_results *results) {
+  const struct bench *bench = results->bench;
+  const struct bench_options *options = results->options;
   const char *separator = "";
-  printf("\"moved_slices\":%zu,\"disturbed_slices\":%zu,\"results\":[", results->moved,
-         results->disturbed);
-  for (enum bench_state state = 0; state < BENCH_STATES; state++) {
-    const struct view view = {bench, results, state};
-    for (unsigned i = 0; i < bench_contender_count; i++)
-      for (unsigned size = 0; size < BENCH_SIZES; size++)
-        print_json(&view, BENCH_THROUGHPUT, i, size, &separator);
-    for (unsigned i = 0; i < bench_round_trip_count; i++)
-      print_json(&view, BENCH_PINGPONG, i, 0, &separator);
-    for (unsigned i = 0; i < bench_crowd_count; i++)
-      for (unsigned column = 0; column < BENCH_COLUMNS; column++)
-        print_json(&view, bench_crowds[i].kind, i, column, &separator);
+  char cpu[128], kernel[128];
+  bench_describe(cpu, kernel);
+  printf("{");
+  print_member("ringbus", ringbus_version());
+  print_member("libatomic_ops", BENCH_ATOMIC_OPS);
+  print_member("processor", cpu);
+  print_member("kernel", kernel);
+  print_member("compiler", BENCH_COMPILER);
+  print_member("flags", BENCH_FLAGS);
+  print_member("clock", bench_clock.counter ? "processor's counter" : "CLOCK_MONOTONIC");
+  if (bench->cpus > 1) {
+    printf("\"clocks_apart_ns\":[%lld,%lld],", (long long)bench->clock_low,
+           (long long)bench->clock_high);
+    print_member("placement", bench_placement("", bench->cpu[0], bench->cpu[1]));
   }
+  printf("\"cpus\":[");
+  for (unsigned i = 0; bench->cpus > 1 && i < bench->cpus; i++)
+    printf("%s%d", i ? "," : "", bench->cpu[i]);
+  printf("],\"options\":{\"slices\":%u,\"slice_ms\":%lld,\"hand_back\":\"%s\",\"disturbed\":%s,"
+         "\"rates\":[",
+         options->slices, (long long)(bench->slice_ns / 1000000),
+         bench_hand_back_name[bench->hand_back], options->with_disturbed ? "true" : "false");
+  for (unsigned i = 0; i < options->rates; i++)
+    printf("%s%u", i ? "," : "", options->rate[i]);
+  printf("]},\"warnings\":[");
+  for (unsigned i = 0; i < results->warnings->count; i++) {
+    printf("%s", i ? "," : "");
+    print_string(results->warnings->text[i]);
+  }
+  printf("],\"interrupted\":%s,\"moved_slices\":%zu,\"disturbed_slices\":%zu,\"results\":[",
+         results->stopped_by ? "true" : "false", results->moved, results->disturbed);
+  for (enum bench_state state = 0; state < BENCH_STATES; state++)
+    for (unsigned i = 0; i < results->row_count; i++) {
+      struct value value[KEYS];
+      if (!figure(results, i, state, value))
+        continue;
+      printf("%s\n{", separator);
+      for (enum key key = 0; key < KEYS; key++) {
+        printf("%s\"%s\":", key ? "," : "", key_name[key]);
+        if (value[key].is_text)
+          print_string(value[key].text);
+        else
+          printf("%s", *value[key].text ? value[key].text : "null");
+      }
+      printf("}");
+      separator = ",";
+    }
   printf("]}\n");
 }
 
-/* ---------------------------------------------------------------- both */
-
-void bench_report_head(const struct bench *bench, bool json) {
-  char cpu[128], kernel[128];
-  bench_describe(cpu, kernel);
-  if (json) {
-    printf("{\"ringbus\":\"%s\",\"cpu\":\"%s\",\"kernel\":\"%s\",\"compiler\":\"%s\","
-           "\"flags\":\"%s\",\"cores\":%u,",
-           ringbus_version(), cpu, kernel, BENCH_COMPILER, BENCH_FLAGS, bench->cpus);
-    (void)fflush(stdout); /* nothing is left for a child to print once more */
-    return;
-  }
-  printf("ringbus %s, %s, %s\n%s, %s\n", ringbus_version(), cpu, kernel, BENCH_COMPILER,
-         BENCH_FLAGS);
-  if (bench->cpus == 1)
-    printf("One core: nothing is pinned, whoever waits yields; these figures say little.\n");
-  else
-    printf("Producer on CPU %d, consumer on CPU %d. States by the round trip of one cache line: "
-           "nearest < 95 ns, near < 170 ns, far.\n",
-           bench->cpu[0], bench->cpu[1]);
-  printf("Rings and blocks of 1 MiB, of 16 MiB for messages of %u B.\n", BENCH_MAX_MESSAGE);
-  (void)fflush(stdout);
+static void report_csv(const struct bench_results *results) {
+  for (enum key key = 0; key < KEYS; key++)
+    printf("%s%s", key ? "," : "", key_name[key]);
+  printf("\n");
+  for (enum bench_state state = 0; state < BENCH_STATES; state++)
+    for (unsigned i = 0; i < results->row_count; i++) {
+      struct value value[KEYS];
+      if (!figure(results, i, state, value))
+        continue;
+      for (enum key key = 0; key < KEYS; key++) /* some names have commas, none has quotes */
+        printf(value[key].is_text ? "%s\"%s\"" : "%s%s", key ? "," : "", value[key].text);
+      printf("\n");
+    }
 }
 
-void bench_report(const struct bench *bench, const struct bench_results *results, bool json) {
-  if (json)
-    report_json(bench, results);
+/* ---------------------------------------------------------------- all */
+
+void bench_print_end(void) {
+  errno = 0;
+  if (fflush(stdout) == 0 && !ferror(stdout))
+    return;
+  (void)fprintf(stderr, "ringbus-bench: writing to standard output: %s\n",
+                strerror(errno ? errno : EIO));
+  _exit(1); /* the other processes go with this one */
+}
+
+static void report_head(const struct bench_results *results) {
+  const struct bench *bench = results->bench;
+  char cpu[128], kernel[128];
+  bench_describe(cpu, kernel);
+  printf("ringbus %s (calls inlined), libatomic_ops %s\n%s, %s\n%s, %s\n", ringbus_version(),
+         BENCH_ATOMIC_OPS, cpu, kernel, BENCH_COMPILER, BENCH_FLAGS);
+  if (bench->cpus > 1) {
+    printf("Producer on CPU %d, consumer on CPU %d: %s. ", bench->cpu[0], bench->cpu[1],
+           bench_placement("", bench->cpu[0], bench->cpu[1]));
+    printf("States by the round trip of one\ncache line: nearest < 95 ns, near < 170 ns, far.\n");
+  }
+  printf("Clock: %s", bench_clock.counter ? "the processor's counter" : "CLOCK_MONOTONIC");
+  if (bench->cpus > 1)
+    printf(", the consumer's ahead by %lld to %lld ns", (long long)bench->clock_low,
+           (long long)bench->clock_high);
+  printf(
+      ".\nRings and blocks of 1 MiB, of 16 MiB for messages of %u B; %u slices of %lld ms for each "
+      "figure.\n",
+      BENCH_MAX_MESSAGE, results->options->slices, (long long)(bench->slice_ns / 1000000));
+}
+
+/* Warnings go where they are seen, whatever standard output is. */
+void bench_report_head(const struct bench_results *results) {
+  if (results->options->format == BENCH_TABLES)
+    report_head(results);
+  bench_print_end();
+  for (unsigned i = 0; i < results->warnings->count; i++)
+    (void)fprintf(stderr, "ringbus-bench: warning: %s\n", results->warnings->text[i]);
+}
+
+void bench_report(const struct bench_results *results) {
+  if (results->options->format == BENCH_JSON)
+    report_json(results);
+  else if (results->options->format == BENCH_CSV)
+    report_csv(results);
   else
-    report_tables(bench, results);
+    report_tables(results);
+  bench_print_end();
+  if (results->count == 0)
+    (void)fprintf(stderr,
+                  "ringbus-bench: no slice was left: the machine was never quiet for as long "
+                  "as one; shorter ones (--slice-ms), or --disturbed?\n");
 }

@@ -1,0 +1,159 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# bench.sh PATH-OF-RINGBUS-BENCH PATH-OF-THE-FAULTY-VARIANT MAN-PAGE - what ringbus-bench says and how it
+# ends, each row for a moment. No figure is ever asserted.
+. "$(dirname "$0")/command_tools.sh"
+
+bench=$ringbus
+faulty=$(realpath "$2")
+page=$(realpath "$3")
+keys=bench,contender,bytes,rate,count,spread,state,slices,unit,median,low,high,samples,p50,p90,p99
+keys=$keys,p99_9,max,sent_per_s,late_p99,received_percent
+moment=(--slices 1 --slice-ms 1 --disturbed)
+
+# errors has nothing but warnings.
+only_warnings() { ! grep -v '^ringbus-bench: warning: ' errors; }
+
+test_that "wrong usage says what was expected"
+expect 2 "a bench is throughput" "$bench" troughput
+expect 2 "'--slice=3' is no option" "$bench" --slice=3
+expect 2 "'--nonsense' is no option" "$bench" --nonsense
+expect 2 "'--json=1' is no option, or takes no value" "$bench" --json=1
+expect 2 "--slices takes a value" "$bench" --slices
+expect 2 "from 1 to 100000, not '0'" "$bench" --slices 0
+expect 2 "from 1 to 60000, not '-1'" "$bench" --slice-ms -1
+expect 2 "from 1 to 60000, not '5x'" "$bench" --slice-ms 5x
+expect 2 "some of 8,64,256,1024,4096,65536, not '9'" "$bench" --sizes 8,9
+expect 2 "some of 8,64,256,1024,4096,65536, not ''" "$bench" --sizes 8,
+expect 2 "from 1 to 100000000, not '100k'" "$bench" --rate 100k
+expect 2 "at most 8 rates" "$bench" --rate 1,2,3,4,5,6,7,8,9
+expect 2 "two CPUs or more" "$bench" --cpus 0
+expect 2 "may not use CPU 1023" "$bench" --cpus 0,1023
+expect 2 "default, never, store or locked, not 'maybe'" "$bench" --hand-back maybe
+expect 2 "one of --json and --csv" "$bench" --json --csv
+
+test_that "what cannot be written is an error, before anything is measured where that is possible"
+expect 1 "writing to standard output: No space left" "$bench" --help >/dev/full
+expect 1 "writing to standard output: No space left" "$bench" "${moment[@]}" >/dev/full
+expect 1 "writing to standard output: No space left" "$bench" "${moment[@]}" pingpong --csv >/dev/full
+
+test_that "every option and bench of --help is in the manual page, and no other option"
+"$bench" --help >help
+grep -oE -- '--[a-z-]+' help | sort -u >in-help
+sed -n 's/^\.It Fl Fl \([a-z-]*\).*/--\1/p' "$page" | sort -u >in-page
+diff in-help in-page >difference || fail "$(cat difference)"
+for word in throughput pingpong paced fan-in fan-out shared overwrite; do
+  grep -qE "^\.It Cm $word$" "$page" || fail "$word is not in the manual page"
+done
+if command -v mandoc >/dev/null; then
+  mandoc -T lint -W style "$page" | grep -v "referenced manual not found" >lint || true
+  [ ! -s lint ] || fail "$(cat lint)"
+fi
+
+test_that "JSON: every bench, contender and size, all keys in order, the machine and its faults"
+"$bench" "${moment[@]}" --json >json 2>errors || fail "ended with an error"
+only_warnings || fail "more than warnings"
+[ "$(jq -r '[.results[] | keys_unsorted | join(",")] | unique | join(" ")' json)" = $keys ] ||
+  fail "other keys: $(jq -c '.results[0] | keys_unsorted' json)"
+[ "$(jq -r '[.results[].bench] | unique | join(" ")' json)" = \
+  "fan-in fan-out overwrite paced pingpong shared throughput" ] || fail "a bench is missing"
+[ "$(jq '[.results[] | select(.bench == "throughput").bytes] | unique | add' json)" = \
+  $((8 + 64 + 256 + 1024 + 4096 + 65536)) ] || fail "a size is missing"
+[ "$(jq '[.results[] | select(.bench == "paced").rate] | unique | add' json)" = 1110000 ] ||
+  fail "a rate is missing"
+for is in throughput:8 pingpong:7 paced:7 fan-in:6 fan-out:4 shared:4 overwrite:4; do
+  [ "$(jq "[.results[] | select(.bench == \"${is%:*}\").contender] | unique | length" json)" = \
+    ${is#*:} ] || fail "${is%:*} has other contenders"
+done
+jq -e '.warnings | type == "array"' json >shown || fail "no warnings"
+[ "$(jq '.warnings | length' json)" = "$(grep -c warning errors)" ] ||
+  fail "warnings of JSON are not those of stderr"
+jq -e '[.ringbus, .libatomic_ops, .processor, .kernel, .compiler, .flags, .clock | length > 0] | all' \
+  json >shown || fail "the machine is not told"
+jq -e '[.results[] | .low <= .median and .median <= .high and .slices == 1] | all' json >shown ||
+  fail "quartiles are out of order"
+jq -e '[.results[] | select(.samples) | .p50 <= .p90 and .p90 <= .p99 and .p99 <= .p99_9 and
+  .p99_9 <= .max and .samples > 0] | all' json >shown || fail "percentiles are out of order"
+jq -e '[.results[] | (.samples != null) == (.bench == "pingpong" or .bench == "paced")] | all' \
+  json >shown || fail "percentiles where there are none"
+jq -e '.interrupted == false' json >shown || fail "interrupted"
+
+test_that "CSV: the same keys, and as many columns in each line; only the sizes that were asked for"
+"$bench" "${moment[@]}" throughput paced shared --sizes 8,4096 --rate 5000 --csv >csv 2>errors ||
+  fail "ended with an error"
+[ "$(head -n 1 csv)" = $keys ] || fail "first line: $(head -n 1 csv)"
+sed 's/"[^"]*"/text/g' csv | awk -F, 'NF != 21 { exit 1 }' || fail "columns differ"
+[ "$(sed 's/"[^"]*"/text/g' csv | awk -F, 'NR > 1 && $4 == 5000' | wc -l)" = 14 ] ||
+  fail "not seven contenders of two sizes at that rate"
+grep -q '^"throughput","POSIX mq",4096,' csv || fail "no queue"
+! grep -q ',64,5000,' csv || fail "a size that nobody asked for"
+
+test_that "a table has a line for each contender"
+"$bench" "${moment[@]}" throughput pingpong overwrite --sizes 64 >table 2>errors ||
+  fail "ended with an error"
+for name in "ringbus send, recv" "floor, stored back" "bare futex" "POSIX mq" "received, percent"; do
+  grep -qF "$name" table || fail "no '$name' in the table"
+done
+
+test_that "one CPU for all is warned of"
+"$bench" "${moment[@]}" pingpong throughput --sizes 64 --cpus 0,0 --json >json 2>errors ||
+  fail "ended with an error"
+jq -e '[.warnings[] | startswith("one CPU only")] | any' json >shown || fail "not warned of"
+jq -e '[.results[].state] | unique == ["one core"]' json >shown || fail "another state"
+
+children_of() { cat "/proc/$1/task/$1/children"; }
+has_children() { [ -n "$(children_of "$1")" ]; }
+are_gone() {
+  local pid
+  for pid in "$@"; do
+    ! kill -0 "$pid" || return 1
+  done
+}
+# No name of what it uses is left while it runs: rings never had one, queues lose theirs at once.
+leaves_no_name() {
+  local fd target
+  for fd in /proc/"$1"/fd/*; do
+    target=$(readlink "$fd") || continue
+    case $target in
+      *" (deleted)") ;;
+      /memfd:* | /dev/shm/* | /ringbus-bench*) fail "it holds $target" ;;
+    esac
+  done
+}
+
+test_that "who is interrupted finishes a slice and tells what was measured"
+start "$bench" --slices 100000 --slice-ms 1 --disturbed pingpong --json >json 2>errors </dev/null
+until_true has_children "$started"
+children=$(children_of "$started")
+sleep 0.5
+leaves_no_name "$started"
+kill -INT "$started"
+ends "$started" 130 "the bench"
+grep -q "stopped before the end" errors || fail "it does not say so"
+jq -e '.interrupted and (.results | length > 0)' json >shown || fail "nothing was told"
+until_true are_gone $children
+
+test_that "who is killed leaves no process"
+start "$bench" --slices 100000 fan-in >table 2>errors </dev/null
+until_true has_children "$started"
+sleep 0.3
+children=$(children_of "$started")
+kill -KILL "$started"
+ends "$started" 137 "the bench"
+until_true are_gone $children
+
+test_that "a message that is lost, torn, repeated or changed ends the run"
+for fault in send:lose send:repeat send:first send:middle send:last commit:lose commit:middle \
+  write:first write:middle write:last mq_send:repeat mq_send:middle; do
+  BENCH_FAULT=$fault:0 expect 1 "throughput, " "$faulty" "${moment[@]}" throughput --sizes 64 >table
+  grep -qE "message [01] is lost, torn, repeated or out of order" errors || fail "not of the message"
+done
+BENCH_FAULT=send:middle:1024 expect 1 "message 1024 is lost, torn" \
+  "$faulty" --slices 1 --slice-ms 300 throughput --sizes 64 >table
+BENCH_FAULT=send:middle:0 expect 1 "paced, ringbus, polling: message 0 is lost, torn" \
+  "$faulty" "${moment[@]}" --rate 100000 paced >table
+BENCH_FAULT=send:last:0 expect 1 "pingpong, ringbus, polling: message " \
+  "$faulty" "${moment[@]}" pingpong >table
+BENCH_FAULT=send:lose:0 expect 1 "out of order" "$faulty" "${moment[@]}" fan-in >table
+BENCH_FAULT=send:lose:0 expect 1 "messages are missing at the end of a slice" \
+  "$faulty" "${moment[@]}" shared >table
