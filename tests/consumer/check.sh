@@ -28,17 +28,21 @@ expect_greetings() {
   [[ $("$1/consumer$2") == $'hello\nworld' ]] || fail "consumer$2 did not get what was sent"
 }
 
-# Each public header compiles alone, in both languages, with every compiler that is here; and layout.h has
-# the numbers that are frozen.
+# Each public header compiles alone, in every language it is for, with every compiler that is here; layout.h
+# has the numbers that are frozen; and the C++ tests, with the other compiler, have no warnings either.
 headers() {
-  local header compiler
-  for header in "$source"/include/ringbus/*.h "$source/tests/golden/frozen.h"; do
-    for compiler in "gcc -std=c11 -x c" "g++ -std=c++17 -x c++" \
-      "clang -std=c11 -x c" "clang++ -std=c++17 -x c++"; do
+  local header compiler languages
+  for header in "$source"/include/ringbus/*.h* "$source/tests/golden/frozen.h" \
+    "$source/tests/unit/cpp.cpp"; do
+    languages=("gcc -std=c11 -x c" "gcc -std=c17 -x c" "clang -std=c11 -x c" "clang -std=c17 -x c")
+    [[ $header == *.h ]] || languages=()
+    [[ $header == *.cpp ]] || languages+=("g++ -std=c++17 -x c++" "g++ -std=c++20 -x c++")
+    languages+=("clang++ -std=c++17 -x c++" "clang++ -std=c++20 -x c++")
+    for compiler in "${languages[@]}"; do
       command -v "${compiler%% *}" >/dev/null || continue
       # shellcheck disable=SC2086 # words on purpose
-      echo "#include \"$header\"" | $compiler -I"$source/include" -O2 -Wall -Wextra \
-        -Wconversion -pedantic -Werror -c -o /dev/null - || fail "${header##*/}, $compiler"
+      echo "#include \"$header\"" | $compiler -I"$source/include" -fsyntax-only -O1 -Wall -Wextra \
+        -Wconversion -Wshadow -pedantic -Werror - || fail "${header##*/}, $compiler"
     done
   done
 }
