@@ -532,18 +532,25 @@ const struct {
 
 int main() {
   char directory[] = "/dev/shm/ringbus-cpp.XXXXXX";
-  int failed = 0;
   if (!mkdtemp(directory) || setenv("RINGBUS_DIR", directory, 1) != 0)
     return std::perror("a directory for the rings"), 1;
-  for (const auto &test : tests) {
-    try {
-      test.run();
-    } catch (const std::exception &failure) {
-      std::printf("FAILED %s: %s\n", test.name, failure.what());
-      failed++;
+  /* In a child, so that nothing is left if it crashes. */
+  pid_t child = fork();
+  if (child == 0) {
+    int failed = 0;
+    for (const auto &test : tests) {
+      try {
+        test.run();
+      } catch (const std::exception &failure) {
+        std::printf("FAILED %s: %s\n", test.name, failure.what());
+        failed++;
+      }
     }
+    std::printf("%zu tests, %d failed\n", std::size(tests), failed);
+    return failed != 0;
   }
+  int status = -1;
+  bool passed = child > 0 && waitpid(child, &status, 0) == child && status == 0;
   std::filesystem::remove_all(directory);
-  std::printf("%zu tests, %d failed\n", std::size(tests), failed);
-  return failed != 0;
+  return passed ? 0 : 1;
 }
