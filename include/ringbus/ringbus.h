@@ -266,7 +266,14 @@ struct ringbus_blame {
 
 /* ringbus_ring_info: a snapshot. The fields are each right at some instant of the call. Works on
  * retired rings and on rings whose processes are dead. Returns 0, -ECHILD, -EINVAL. */
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* the structure has the same name */
+#endif
 RINGBUS_API int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_info *info);
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 /* ringbus_ring_participant: slot 1 .. max_participants. Returns 0, -ENOENT (never used or orderly
  * left), -EINVAL (no such slot), -ECHILD. */
