@@ -5,16 +5,14 @@
  *   repair ──▶ who holds the slot, or a claim that stays open ──▶ SIGKILL, its lock is free ──▶ repair */
 #include "command.h"
 
-#include <ctype.h>
+#include <cjson/cJSON.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-const char repair_help[] =
-    "Usage: ringbus repair NAME [--evict [SLOT]] [--timeout SECONDS]\n"
+static const char help[] =
+    "Usage: ringbus repair NAME [OPTIONS]\n"
     "Do now what readers and producers do by themselves when they have to wait: give up what dead\n"
     "producers had begun and not committed, and stop waiting for dead readers whose group does "
     "not\n"
@@ -26,6 +24,10 @@ const char repair_help[] =
     "  --evict             the same to whoever keeps readers waiting, if anybody does for a "
     "second\n"
     "  --timeout SECONDS   wait at most this long for its end (default 10; fractions allowed)\n"
+    "  --json              print one JSON object: name, recovered (messages given up), forgotten "
+    "and\n"
+    "                      no_longer_gating (names of groups), evicted and blocked_by (null, or a\n"
+    "                      participant as in 'ringbus info --json')\n"
     "\n"
     "A process that cannot be ended keeps its place: 'ringbus rm --force' then retires the ring.\n"
     "\n"
@@ -34,14 +36,31 @@ const char repair_help[] =
     "  ringbus repair quotes --evict\n"
     "  ringbus repair quotes --evict 2 --timeout 1\n";
 
-static const struct option long_options[] = {
-    {"evict", optional_argument, NULL, 'e'},
-    {"timeout", required_argument, NULL, 't'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
+enum { MOST_SLOTS = 1023, MOST_GROUPS = 64 };
 
-enum { MOST_SLOTS = 1023, MOST_GROUPS = 64, LOOKS = 20, LOOK_NS = 50000000 };
+static bool evicts, json;
+static uint32_t evicted_slot; /* 0: whoever blocks */
+static int64_t timeout_ns = INT64_C(10000000000);
+
+/* What has been done, for --json; without it, it is said at once. */
+static struct {
+  bool any;
+  uint64_t recovered;
+  cJSON *forgotten, *no_longer_gating, *evicted, *blocked_by;
+} done;
+
+static void set_evict(const struct verb_option *option, const char *text) {
+  (void)option;
+  evicts = true;
+  evicted_slot = text == NULL ? 0 : (uint32_t)parse_number("--evict", text, 1, MOST_SLOTS);
+}
+
+static const struct verb_option options[] = {
+    {.name = "evict", .takes = MAY_TAKE_VALUE, .set = set_evict, .value = WORD_NUMBER},
+    OPTION_TIMEOUT(&timeout_ns),
+    OPTION_JSON(&json),
+    OPTIONS_END,
+};
 
 static const char *plural(uint64_t number) { return number == 1 ? "" : "s"; }
 
@@ -56,24 +75,25 @@ static void look_at_groups(const ringbus_ring *ring, struct groups *groups) {
       groups->info[index] = (struct ringbus_group_info){.name = ""};
 }
 
-/* print_changes: what has become of them. Returns whether anything has. */
-static bool print_changes(struct groups *before, const struct groups *after) {
-  bool any = false;
+/* tell_changes: what has become of them. */
+static void tell_changes(struct groups *before, const struct groups *after) {
   for (uint32_t index = 0; index < MOST_GROUPS; index++) {
     struct ringbus_group_info *was = &before->info[index];
     const struct ringbus_group_info *is = &after->info[index];
     bool gone = strcmp(was->name, is->name) != 0;
     if (was->name[0] == '\0' || (!gone && was->gating == is->gating))
       continue;
-    any = true;
-    printf("%s group %s, whose reader is dead\n", gone ? "forgot" : "no longer waits for",
-           make_printable(was->name));
+    done.any = true;
+    const char *name = make_printable(was->name);
+    if (json)
+      cJSON_AddItemToArray(gone ? done.forgotten : done.no_longer_gating, cJSON_CreateString(name));
+    else
+      printf("%s group %s, whose reader is dead\n", gone ? "forgot" : "no longer waits for", name);
   }
-  return any;
 }
 
-/* repair: returns COMMAND_OK, or an exit code after reporting. *any becomes true if anything was done. */
-static int repair(const char *name, ringbus_ring *ring, bool *any) {
+/* repair: returns COMMAND_OK, or an exit code after reporting. */
+static int repair(const char *name, ringbus_ring *ring) {
   static struct groups before, after;
   uint64_t recovered;
   look_at_groups(ring, &before);
@@ -81,24 +101,13 @@ static int repair(const char *name, ringbus_ring *ring, bool *any) {
   if (error != 0)
     return failed_call(name, error);
   look_at_groups(ring, &after);
-  if (recovered > 0)
+  if (recovered > 0 && !json)
     printf("gave up %" PRIu64 " message%s that dead producers had begun and not committed\n",
            recovered, plural(recovered));
-  *any = print_changes(&before, &after) || recovered > 0 || *any;
+  tell_changes(&before, &after);
+  done.any = done.any || recovered > 0;
+  done.recovered += recovered;
   return COMMAND_OK;
-}
-
-/* find_blocker: whose claim stays open while we look, for a second. One that ends sooner blocks nobody. */
-static bool find_blocker(const ringbus_ring *ring, struct ringbus_blame *blame) {
-  if (ringbus_ring_blame(ring, RINGBUS_CONSUMER, blame) != 0)
-    return false;
-  uint64_t position = blame->position;
-  for (int looks = 0; looks < LOOKS; looks++) {
-    nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
-    if (ringbus_ring_blame(ring, RINGBUS_CONSUMER, blame) != 0 || blame->position != position)
-      return false;
-  }
-  return blame->slot != 0;
 }
 
 static void print_blocker(const char *what, const struct ringbus_blame *blame) {
@@ -110,8 +119,7 @@ static void print_blocker(const char *what, const struct ringbus_blame *blame) {
 }
 
 /* evict: who it is has been said. */
-static int evict(const char *name, ringbus_ring *ring, const struct ringbus_participant *whom,
-                 int64_t timeout_ns, bool *any) {
+static int evict(const char *name, ringbus_ring *ring, const struct ringbus_participant *whom) {
   fflush(stdout); /* whatever happens now */
   int error = ringbus_ring_evict(ring, whom, timeout_ns);
   if (error != 0) {
@@ -119,82 +127,91 @@ static int evict(const char *name, ringbus_ring *ring, const struct ringbus_part
     return failed_because(name, error, "%s: 'ringbus rm --force' retires the ring without it",
                           *detail ? detail : ringbus_strerror(error));
   }
-  *any = true;
-  puts("it has ended");
-  return repair(name, ring, any);
+  done.any = true;
+  done.evicted = json ? participant_object(whom) : NULL;
+  if (!json)
+    puts("it has ended");
+  return repair(name, ring);
 }
 
 /* evict_slot: whoever holds it. */
-static int evict_slot(const char *name, ringbus_ring *ring, uint32_t slot, int64_t timeout_ns,
-                      bool *any) {
+static int evict_slot(const char *name, ringbus_ring *ring) {
   struct ringbus_participant participant;
   char who[DESCRIPTION_BYTES];
-  int error = ringbus_ring_participant(ring, slot, &participant);
+  int error = ringbus_ring_participant(ring, evicted_slot, &participant);
   if (error == -ENOENT)
-    return failed_because(
-        name, error, "nobody holds slot %" PRIu32 ": 'ringbus info' shows who holds which", slot);
+    return failed_because(name, error,
+                          "nobody holds slot %" PRIu32 ": 'ringbus info' shows who holds which",
+                          evicted_slot);
   if (error != 0)
     return failed_call(name, error);
-  printf("%s %s\n",
-         participant.alive ? "ending" : "nothing to end:", describe_participant(&participant, who));
-  return participant.alive ? evict(name, ring, &participant, timeout_ns, any) : COMMAND_OK;
+  if (!json)
+    printf("%s %s\n", participant.alive ? "ending" : "nothing to end:",
+           describe_participant(&participant, who));
+  return participant.alive ? evict(name, ring, &participant) : COMMAND_OK;
 }
 
-static int repair_ring(const char *name, ringbus_ring *ring, bool evicts, uint32_t slot,
-                       int64_t timeout_ns) {
+static int repair_ring(const char *name, ringbus_ring *ring) {
   struct ringbus_blame blame;
-  bool any = false;
-  int code = repair(name, ring, &any);
+  int code = repair(name, ring);
   if (code != COMMAND_OK)
     return code;
-  if (evicts && slot != 0)
-    return evict_slot(name, ring, slot, timeout_ns, &any);
+  if (evicted_slot != 0)
+    return evict_slot(name, ring);
   bool blocked = find_blocker(ring, &blame);
   if (blocked && evicts) {
-    print_blocker("ending", &blame);
-    return evict(name, ring, &blame.participant, timeout_ns, &any);
+    if (!json)
+      print_blocker("ending", &blame);
+    return evict(name, ring, &blame.participant);
   }
-  if (blocked)
+  if (json)
+    done.blocked_by = blocked ? participant_object(&blame.participant) : NULL;
+  else if (blocked)
     print_blocker("readers wait for", &blame);
   else if (evicts)
     puts("nobody keeps readers waiting");
-  else if (!any)
+  else if (!done.any)
     puts("nothing to repair");
   return COMMAND_OK;
 }
 
-int repair_run(int argc, char **argv) {
-  bool evicts = false;
-  uint32_t slot = 0; /* 0: whoever blocks */
-  int64_t timeout_ns = INT64_C(10000000000);
-  int found;
-  while ((found = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
-    switch (found) {
-    case 'e':
-      evicts = true;
-      /* getopt knows optional values only behind '='; a number behind the option is one, too. */
-      if (optarg == NULL && optind < argc && isdigit((unsigned char)argv[optind][0]))
-        optarg = argv[optind++];
-      slot = optarg == NULL ? 0 : (uint32_t)parse_number("--evict", optarg, 1, MOST_SLOTS);
-      break;
-    case 't':
-      timeout_ns = parse_seconds("--timeout", optarg);
-      break;
-    case 'h':
-      return verb_help(repair_help);
-    default:
-      usage_error_option(found, argv);
-    }
-  }
-  if (argc - optind != 1)
-    usage_error("expected one NAME, got %d", argc - optind);
+static void add_or_null(cJSON *object, const char *key, cJSON *item) {
+  cJSON_AddItemToObject(object, key, item != NULL ? item : cJSON_CreateNull());
+}
 
-  const char *name = argv[optind];
+/* print_done: also what was done before something failed. */
+static int print_done(const char *name) {
+  cJSON *object = cJSON_CreateObject();
+  add_name(object, "name", name);
+  add_whole(object, "recovered", done.recovered);
+  add_or_null(object, "forgotten", done.forgotten);
+  add_or_null(object, "no_longer_gating", done.no_longer_gating);
+  add_or_null(object, "evicted", done.evicted);
+  add_or_null(object, "blocked_by", done.blocked_by);
+  return print_line(object);
+}
+
+static int run(int count, char **operands) {
+  const char *name = one_name(count, operands);
   ringbus_ring *ring;
   int error = ringbus_ring_open(name, NULL, &ring);
   if (error != 0)
     return failed_call(name, error);
-  int code = repair_ring(name, ring, evicts, slot, timeout_ns);
+  if (json) {
+    done.forgotten = cJSON_CreateArray();
+    done.no_longer_gating = cJSON_CreateArray();
+  }
+  int code = repair_ring(name, ring);
   ringbus_ring_close(ring);
-  return code;
+  int printed = json ? print_done(name) : COMMAND_OK;
+  return code == COMMAND_OK ? printed : code;
 }
+
+const struct verb repair_verb = {
+    .name = "repair",
+    .summary = "clear away what the dead have left, or end whoever blocks",
+    .help = help,
+    .options = options,
+    .run = run,
+    .operands = {WORD_RING},
+};

@@ -125,7 +125,7 @@ for member in 1 2 3; do
 done
 shares() { "$ringbus" info r | grep -q "g: .*shared by $1"; }
 until_true shares 3
-expect 4 "3 living members" "$ringbus" rm r --group g
+expect 4 "3 living members" "$ringbus" group rm r g
 expect 1 "is a shared one" "$ringbus" recv r --group g
 expect 1 "none of them moves it" "$ringbus" recv r --group g --shared --from newest
 "$ringbus" send r --close --drain numbers
