@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 static const struct verb *const verbs[] = {
-    &create_verb, &ls_verb,   &info_verb, &repair_verb, &rm_verb,    &group_verb,
-    &send_verb,   &recv_verb, &tail_verb, &dump_verb,   &bench_verb, NULL,
+    &create_verb, &ls_verb,   &info_verb, &check_verb, &repair_verb, &rm_verb, &group_verb,
+    &send_verb,   &recv_verb, &tail_verb, &dump_verb,  &bench_verb,  NULL,
 };
 
 static const char exit_codes_help[] =

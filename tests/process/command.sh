@@ -14,7 +14,7 @@ expect 0 "" "$ringbus" --help >help
 grep -q "Exit codes" help || fail "no exit codes in the help"
 expect 0 "" "$ringbus" --version >version
 grep -qE '^ringbus [0-9]+\.[0-9]+\.[0-9]+$' version || fail "version: $(cat version)"
-for verb in create ls info repair rm group send recv tail dump; do
+for verb in create ls info check repair rm group send recv tail dump; do
   expect 0 "" "$ringbus" $verb --help >help
   grep -q "Examples" help || fail "no examples in the help of $verb"
 done
