@@ -20,10 +20,10 @@ _Noreturn static void refuse(int found, char **argv) {
   const char *word = argv[optind - 1];
   if (found == ':')
     usage_error("'%s' expects a value", word);
+  if (strncmp(word, "--", 2) == 0 && strchr(word, '=') != NULL && optopt != 0)
+    usage_error("'%s': this option takes no value", word);
   if (optopt != 0 && optopt <= 255 && isprint(optopt))
     usage_error("'-%c' is no option", optopt);
-  if (strchr(word, '=') != NULL && optopt != 0)
-    usage_error("'%s': this option takes no value", word);
   usage_error("'%s' is no option, or short for several", word);
 }
 

@@ -141,7 +141,6 @@ expect 1 "not a shared one" "$ringbus" recv r --group alone --shared
 
 # A batch of 16 of these is more than a pipe holds, and written in pieces.
 seq -f "%05.0f $(head -c 10000 /dev/zero | tr '\0' x)" 400 >padded
-sleeps() { grep -q '^State:	S' "/proc/$1/status"; }
 
 others_have_read() { has_bytes out.1 10000 || has_bytes out.2 10000; }
 
