@@ -30,7 +30,7 @@ static const char help[] =
     "  ringbus create quotes --capacity 16M\n"
     "  ringbus create jobs --many-producers\n"
     "  ringbus create trace --many-producers --overwrite --capacity 64M\n"
-    "  ringbus create /dev/shm/shared --mode 0660 --file-group video\n";
+    "  ringbus create shared --mode 0660 --file-group \"$(id -gn)\"\n";
 
 static struct ringbus_create_options wanted;
 static bool no_group_given, json;

@@ -62,10 +62,10 @@ static const char help[] =
     "ones, what others had already.\n"
     "\n"
     "Examples\n"
-    "  ringbus recv syslog --follow --group archive -o syslog.txt --append\n"
+    "  ringbus recv log --follow --group archive -o log.txt --append\n"
     "  ringbus recv backup --raw --wait | tar x\n"
     "  ringbus recv jobs --group workers --shared | xargs -n 1 echo\n"
-    "  ringbus recv quotes --from newest --count 1 --timeout 5\n";
+    "  ringbus recv quotes --count 1 --timeout 5 --json | jq -r .payload\n";
 
 enum {
   COPIES = 256 * 1024, /* room for copied messages; grows if one message needs more */

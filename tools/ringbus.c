@@ -190,6 +190,7 @@ static void print_help(void) {
         "  ringbus create numbers\n"
         "  ringbus recv numbers &\n"
         "  seq 10 | ringbus send numbers --close\n"
+        "  wait\n"
         "  ringbus rm numbers\n",
         stdout);
   fputs(exit_codes_help, stdout);

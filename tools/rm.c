@@ -18,7 +18,7 @@ static const char help[] =
     "\n"
     "Examples\n"
     "  ringbus rm quotes\n"
-    "  ringbus rm --force jobs ./recording.ring\n";
+    "  ringbus rm --force jobs trace\n";
 
 static bool force, json;
 

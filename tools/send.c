@@ -58,7 +58,7 @@ static const char help[] =
     "one producer only one sends at a time (exit code 4 tells who does).\n"
     "\n"
     "Examples\n"
-    "  tail -f /var/log/syslog | ringbus send syslog\n"
+    "  tail -F app.log | ringbus send log --create\n"
     "  ringbus send backup --create=16M --raw --close archive.tar\n"
     "  ls /etc | ringbus send jobs --create --multi\n"
     "  find . -print0 | ringbus send paths --framing nul --wait --timeout 10\n";

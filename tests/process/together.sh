@@ -447,14 +447,6 @@ runs() {
   done
 }
 
-test_that "the examples in the help of create, send and recv that concern several are what one can type"
-for verb in create send recv; do
-  examples $verb | grep -E ' (jobs|trace) ' >lines
-  runs <lines
-done
-cmp out <(ls /etc) || fail "$(cat out)"
-"$ringbus" rm jobs trace
-
 test_that "the examples in the help of dump and repair are what one can type"
 "$ringbus" create quotes --many-producers
 claims quotes one two
