@@ -215,7 +215,8 @@ static bool check_kind(void) {
   return check.wrong == 0;
 }
 
-/* check_numbers: which of them no ring can have. What they mean together is the library's to say. */
+/* check_numbers: which of them no ring can have. If all are possible, nothing that they lead to can do
+ * any harm; whether they fit together is the library's to say. */
 static void check_numbers(void) {
   const struct ringbus_identity *identity = &check.identity;
   const struct {
@@ -242,27 +243,25 @@ static void check_numbers(void) {
     if (numbers[index].value < numbers[index].least || numbers[index].value > numbers[index].most)
       wrong("identity", "its %s is %" PRIu64 ", which is none", numbers[index].name,
             numbers[index].value);
+  if ((identity->capacity & (identity->capacity - 1)) != 0)
+    wrong("identity", "its capacity is %" PRIu64 ", which is no power of two", identity->capacity);
 }
 
-/* check_library: whether this library opens it. Returns whether its content can be judged: then the
- * numbers of the identity fit together. */
+/* check_library: whether this library opens it. Returns whether its content can be judged. */
 static bool check_library(void) {
   const struct ringbus_open_options options = {
       .read_only = true, .allow_owner = true, .owner = check.status.st_uid};
-  int error = check.is_image ? ringbus_ring_open_fd(check.fd, &options, &check.ring)
-                             : ringbus_ring_open(check.name, &options, &check.ring);
-  const char *why = ringbus_error_detail();
-  if (error == -EBADMSG || error == -EPROTONOSUPPORT)
-    wrong("identity", "%s", why);
+  int error = ringbus_ring_open_fd(check.fd, &options, &check.ring);
   check.retired = error == -ESTALE;
-  if (error == 0 || error == -ESTALE || check.wrong > 0 || check.is_image)
-    return error == 0 || error == -ESTALE;
-  /* It is where, or such as, no ring can be; what is in it is looked at in a copy. */
-  if (error == -EPERM) /* several links */
-    wrong("file", "%s", why);
-  else
-    note("place", "%s", why);
-  int code, image = read_image(check.fd, check.name, &code);
+  if (error == 0 || error == -ESTALE)
+    return true;
+  if (error == -EBADMSG || error == -EPROTONOSUPPORT) {
+    wrong("identity", "%s", ringbus_error_detail());
+    return false;
+  }
+  /* It is where no ring can be, or has just been removed: its content is looked at in a copy. */
+  note("place", "%s", ringbus_error_detail());
+  int code, image = check.is_image ? -1 : read_image(check.fd, check.name, &code);
   if (image < 0)
     return false;
   close(check.fd);
@@ -271,10 +270,12 @@ static bool check_library(void) {
   return check_library();
 }
 
-static void check_file_notes(void) {
+static void check_links_and_owner(void) {
   const struct stat *status = &check.status;
   if (status->st_uid != geteuid() && status->st_uid != 0)
     note("owner", "it belongs to user %u, whom other users do not trust", (unsigned)status->st_uid);
+  if (status->st_nlink > 1)
+    wrong("file", "it has %lu links, a ring has one", (unsigned long)status->st_nlink);
   if (status->st_mode & S_IWOTH)
     note("owner", "everybody may write it (mode %04o), and so stop it or forge messages",
          (unsigned)(status->st_mode & 07777));
@@ -661,7 +662,7 @@ static void check_round(void) {
     return;
   check_numbers();
   if (check_library()) {
-    check_file_notes();
+    check_links_and_owner();
     check_content();
   }
 }

@@ -246,7 +246,7 @@ struct framed {
 };
 struct framed unframe(enum framing framing, const char *bytes, size_t count, size_t scanned);
 
-/* Text that grows; bytes NULL once there was no memory. */
+/* Text that grows; failed once there was no memory for it. */
 struct text {
   char *bytes;
   size_t used, size;

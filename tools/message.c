@@ -78,7 +78,8 @@ void text_print(struct text *text, const char *format, ...) {
   va_start(arguments, format);
   int length = vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
-  text_add(text, line, length < 0 ? 0 : (size_t)length);
+  size_t whole = length < 0 ? 0 : (size_t)length;
+  text_add(text, line, whole < sizeof line ? whole : sizeof line - 1);
 }
 
 /* ---------------------------------------------------------------- JSON */

@@ -4,7 +4,6 @@
 #include "command.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -251,7 +251,7 @@ for kind in "" "--many-producers" "--overwrite" "--many-producers --overwrite"; 
   for pid in "${running[@]}"; do kill -KILL "$pid"; done
   for pid in "${running[@]}"; do ends "$pid" 137 "one of them"; done
   expect 0 "" "$ringbus" check r >out
-  grep -q "note: producer: ringbus send, pid ${running[0]}, slot 1, dead" out || fail "$(cat out)"
+  grep -q "note: producer: ringbus send, pid ${running[0]}, slot [0-9], dead" out || fail "$(cat out)"
   sum=$(checksum <"$RINGBUS_DIR/r")
   expect 0 "" "$ringbus" check r >out
   [ "$sum" = "$(checksum <"$RINGBUS_DIR/r")" ] || fail "check has changed it"
