@@ -55,7 +55,7 @@ static const char help[] =
 
 enum {
   CHUNK_WORDS = 8192,
-  ROUNDS = 6, /* that a living ring has to look wrong in */
+  ROUNDS = 3, /* that a living ring has to look wrong in */
   PAUSE_NS = 20000000,
   LAPS = 1000, /* restarts of a walk that is lapped */
   TRIES = 100, /* to read what somebody is changing */

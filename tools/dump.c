@@ -73,7 +73,7 @@ static const char tail_help[] =
     "could\n"
     "be read is told on standard error. A ring that is removed ends it with exit code 6; with "
     "--wait it\n"
-    "can be started again at once. It looks for new messages every few milliseconds at the least.\n"
+    "can be started again at once. It looks for new messages every millisecond.\n"
     "\n"
     "Examples\n"
     "  ringbus tail quotes\n"

@@ -24,8 +24,12 @@ static size_t original_size;
 
 static void path_of(int number, char path[64]) { snprintf(path, 64, "%s/%d", directory, number); }
 
+static FILE *answers; /* of a check that runs */
+
 static void clean_up(void) {
   char path[64];
+  if (answers != NULL)
+    pclose(answers);
   for (int number = 0; number < FILES; number++) {
     path_of(number, path);
     unlink(path);
@@ -120,7 +124,7 @@ static void make_damaged(int number, const struct damage *damage) {
 
 /* ---------------------------------------------------------------- what check says of them */
 
-static FILE *start_check(int count) {
+static void start_check(int count) {
   size_t size = 4096 + (size_t)count * 64;
   char *command = malloc(size), path[64];
   size_t used = (size_t)snprintf(command, size, "exec %s check --json", RINGBUS_COMMAND);
@@ -128,11 +132,10 @@ static FILE *start_check(int count) {
     path_of(number, path);
     used += (size_t)snprintf(command + used, size - used, " %s", path);
   }
-  FILE *answers = popen(command, "r");
+  answers = popen(command, "r");
   free(command);
   if (answers == NULL)
     fail("check", "starting it", "fails");
-  return answers;
 }
 
 /* The library's word: nothing it refuses as damaged may be called sound. */
@@ -154,7 +157,7 @@ static void expect_all(const char *golden, const struct damage *damages, int cou
   char text[128];
   for (int number = 0; number < count; number++)
     make_damaged(number, &damages[number]);
-  FILE *answers = start_check(count);
+  start_check(count);
   for (int number = 0; number < count; number++) {
     const struct damage *damage = &damages[number];
     describe(damage, text);
@@ -171,6 +174,7 @@ static void expect_all(const char *golden, const struct damage *damages, int cou
     seen++;
   }
   int status = pclose(answers);
+  answers = NULL;
   if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 5))
     fail(golden, text, "check was ended");
 }
