@@ -256,7 +256,7 @@ void text_add(struct text *text, const void *bytes, size_t count);
 void text_print(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* add_message_json: a message as one JSON object and a newline. count: how many were published before
- * it. redelivered is told only of a shared group. */
+ * it; members of a shared group do not know that, but whether another had it before. */
 void add_message_json(struct text *text, const struct ringbus_message *message, uint64_t count,
                       bool shared);
 

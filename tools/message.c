@@ -125,10 +125,11 @@ static void add_base64(struct text *text, const char *data, size_t length) {
 void add_message_json(struct text *text, const struct ringbus_message *message, uint64_t count,
                       bool shared) {
   bool plain = is_plain_text(message->data, message->length);
-  text_print(text,
-             "{\"count\":%" PRIu64 ",\"position\":%" PRIu64 ",\"length\":%" PRIu32
-             ",\"tag\":%" PRIu32,
-             count, message->position, message->length, message->tag);
+  text_print(text, "{");
+  if (!shared)
+    text_print(text, "\"count\":%" PRIu64 ",", count);
+  text_print(text, "\"position\":%" PRIu64 ",\"length\":%" PRIu32 ",\"tag\":%" PRIu32,
+             message->position, message->length, message->tag);
   if (shared)
     text_print(text, ",\"redelivered\":%s", message->redelivered ? "true" : "false");
   text_print(text, ",\"payload%s\":\"", plain ? "" : "_base64");

@@ -29,7 +29,8 @@ static const char help[] =
     "                            behind its length (4 bytes, the lowest first); raw: back to back\n"
     "  --raw                     the same as --framing raw\n"
     "  --json                    each as a JSON object a line, as 'ringbus dump --json' does; of\n"
-    "                            shared groups with redelivered (true or false)\n"
+    "                            shared groups without count, but with redelivered (true or "
+    "false)\n"
     "  -o, --output FILE         write to a new file; one that exists is refused, unless\n"
     "      --append              it may be appended to, or\n"
     "      --overwrite           replaced\n"
@@ -275,7 +276,7 @@ static void add_framed(struct receiver *receiver, const struct ringbus_message *
   add_copy(receiver, around.after, around.after_bytes);
 }
 
-/* add_message: count: how many were published before it. */
+/* add_message: count: how many were published before it; only for --json, and not of shared groups. */
 static void add_message(struct receiver *receiver, const struct ringbus_message *message,
                         uint64_t count) {
   if (receiver->shape.json)
@@ -320,9 +321,8 @@ static int take_shared(struct receiver *receiver) {
   size_t most = receiver->count < SHARED_BATCH ? (size_t)receiver->count : SHARED_BATCH;
   size_t count;
   int error = ringbus_consumer_borrow_batch(receiver->consumer, messages, most, &count);
-  uint64_t before = messages_before(receiver) - count;
   for (size_t index = 0; index < count; index++) {
-    add_message(receiver, &messages[index], before + index);
+    add_message(receiver, &messages[index], 0);
     receiver->redelivered += messages[index].redelivered;
   }
   return error;
