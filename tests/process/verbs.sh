@@ -148,7 +148,7 @@ seq 5 | "$ringbus" send quotes --close
 "$ringbus" recv quotes --group fast >out
 start "$ringbus" recv trace --follow
 consumer=$started
-until_true has_consumer trace
+until_true info_has trace '"attached":	true' # it has its group by then
 kill -KILL "$consumer"
 ends "$consumer" 137 recv
 echo text >"$RINGBUS_DIR/notes"
@@ -286,7 +286,7 @@ expect 1 "no group 'nobody'" "$ringbus" group seek r nobody oldest
 expect 1 "remove it, and join it anew" "$ringbus" group seek r s newest
 start "$ringbus" recv r --group g --follow
 consumer=$started
-until_true has_consumer r
+until_true info_has r '"attached":	true'
 expect 4 "pid $consumer" "$ringbus" group seek r g oldest
 expect 4 "pid $consumer" "$ringbus" group rm r g s
 ! info_has r '"s"' || fail "the other one is still there"
