@@ -112,7 +112,7 @@ static int group_create(struct handle *handle, const struct ringbus_consumer_opt
       break;
   if (*index == ring->geometry.group_count)
     return fail(-ENOSPC,
-                "all %u groups of the ring exist: remove one (ringbus rm NAME --group GROUP), or "
+                "all %u groups of the ring exist: remove one (ringbus group rm NAME GROUP), or "
                 "make the ring with more",
                 ring->geometry.group_count);
   struct ringbus_group *group = ring_group(ring, *index);

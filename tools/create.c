@@ -3,11 +3,10 @@
 #include "command.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <grp.h>
 #include <stdlib.h>
 
-const char create_help[] =
+static const char help[] =
     "Usage: ringbus create NAME [OPTIONS]\n"
     "Make a ring. Its file has its final size at once and never grows.\n"
     "\n"
@@ -25,119 +24,100 @@ const char create_help[] =
     "  --mode OCTAL          permissions of the file, whatever the umask (default 0600)\n"
     "  --file-group GROUP    give the file to this group of users\n"
     "  --if-missing          a ring that is already there is fine, and stays as it is\n"
+    "  --json                print what there is now, as 'ringbus info --json' does\n"
     "\n"
     "Examples\n"
     "  ringbus create quotes --capacity 16M\n"
     "  ringbus create jobs --many-producers\n"
     "  ringbus create trace --many-producers --overwrite --capacity 64M\n"
-    "  ringbus create /dev/shm/shared --mode 0660 --file-group video\n";
+    "  ringbus create shared --mode 0660 --file-group \"$(id -gn)\"\n";
 
-enum {
-  OPTION_CAPACITY = 256,
-  OPTION_MANY_PRODUCERS,
-  OPTION_OVERWRITE,
-  OPTION_PARTICIPANTS,
-  OPTION_GROUPS,
-  OPTION_NO_GROUP,
-  OPTION_WAKE,
-  OPTION_MODE,
-  OPTION_FILE_GROUP,
-  OPTION_IF_MISSING
-};
+static struct ringbus_create_options wanted;
+static bool no_group_given, json;
 
-static const struct option long_options[] = {
-    {"capacity", required_argument, NULL, OPTION_CAPACITY},
-    {"many-producers", no_argument, NULL, OPTION_MANY_PRODUCERS},
-    {"overwrite", no_argument, NULL, OPTION_OVERWRITE},
-    {"participants", required_argument, NULL, OPTION_PARTICIPANTS},
-    {"groups", required_argument, NULL, OPTION_GROUPS},
-    {"no-group", required_argument, NULL, OPTION_NO_GROUP},
-    {"wake", required_argument, NULL, OPTION_WAKE},
-    {"mode", required_argument, NULL, OPTION_MODE},
-    {"file-group", required_argument, NULL, OPTION_FILE_GROUP},
-    {"if-missing", no_argument, NULL, OPTION_IF_MISSING},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
-
-static mode_t parse_mode(const char *text) {
+static void set_mode(const struct verb_option *option, const char *text) {
+  (void)option;
   char *end = NULL;
   unsigned long mode = *text >= '0' && *text <= '7' ? strtoul(text, &end, 8) : 0;
   if (mode == 0 || mode > 0777 || *end != '\0')
     usage_error("--mode '%s': expected octal permissions, such as 0640", text);
-  return (mode_t)mode;
+  wanted.mode = (mode_t)mode;
 }
 
-static gid_t parse_file_group(const char *text) {
-  const struct group *group = getgrnam(text);
-  if (group != NULL)
-    return group->gr_gid;
+static void set_file_group(const struct verb_option *option, const char *text) {
+  (void)option;
   char *end;
+  const struct group *group = getgrnam(text);
   unsigned long number = strtoul(text, &end, 10);
-  if (*text < '0' || *text > '9' || *end != '\0' || number >= (gid_t)-1)
+  if (group == NULL && (*text < '0' || *text > '9' || *end != '\0' || number >= (gid_t)-1))
     usage_error("--file-group '%s': expected the name or number of a group of users", text);
-  return (gid_t)number;
+  wanted.set_group = true;
+  wanted.group = group != NULL ? group->gr_gid : (gid_t)number;
 }
 
-int create_run(int argc, char **argv) {
-  static const char *const no_group_names[] = {"hold", "drop", NULL};
-  static const char *const wake_names[] = {"membarrier", "fence", "never", NULL};
-  struct ringbus_create_options options = {.capacity = 0};
-  bool no_group_given = false;
-  int found;
-  while ((found = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
-    switch (found) {
-    case OPTION_CAPACITY:
-      options.capacity = parse_capacity("--capacity", optarg);
-      break;
-    case OPTION_MANY_PRODUCERS:
-      options.many_producers = true;
-      break;
-    case OPTION_OVERWRITE:
-      options.overwrite = true;
-      break;
-    case OPTION_PARTICIPANTS:
-      options.max_participants = (uint32_t)parse_number("--participants", optarg, 2, 1023);
-      break;
-    case OPTION_GROUPS:
-      options.max_groups = (uint32_t)parse_number("--groups", optarg, 1, 64);
-      break;
-    case OPTION_NO_GROUP:
-      no_group_given = true;
-      options.no_group = (enum ringbus_no_group)parse_choice("--no-group", optarg, no_group_names);
-      break;
-    case OPTION_WAKE:
-      options.wake = (enum ringbus_wake)parse_choice("--wake", optarg, wake_names);
-      break;
-    case OPTION_MODE:
-      options.mode = parse_mode(optarg);
-      break;
-    case OPTION_FILE_GROUP:
-      options.set_group = true;
-      options.group = parse_file_group(optarg);
-      break;
-    case OPTION_IF_MISSING:
-      options.open_existing = true;
-      break;
-    case 'h':
-      return verb_help(create_help);
-    default:
-      usage_error_option(found, argv);
-    }
-  }
-  if (argc - optind != 1)
-    usage_error("expected one NAME, got %d", argc - optind);
-  if (options.overwrite && no_group_given)
-    usage_error("--no-group is not for a ring with --overwrite, which never holds anything");
+static void set_no_group(const struct verb_option *option, const char *text) {
+  no_group_given = true;
+  set_choice(option, text);
+}
 
-  const char *name = argv[optind];
+static const char *const no_group_names[] = {"hold", "drop", NULL};
+static const char *const wake_names[] = {"membarrier", "fence", "never", NULL};
+
+static const struct verb_option options[] = {
+    {.name = "capacity", .takes = TAKES_VALUE, .set = set_capacity, .to = &wanted.capacity},
+    {.name = "many-producers", .set = set_flag, .to = &wanted.many_producers},
+    {.name = "overwrite", .set = set_flag, .to = &wanted.overwrite},
+    {.name = "participants",
+     .takes = TAKES_VALUE,
+     .set = set_number32,
+     .to = &wanted.max_participants,
+     .least = 2,
+     .most = 1023},
+    {.name = "groups",
+     .takes = TAKES_VALUE,
+     .set = set_number32,
+     .to = &wanted.max_groups,
+     .least = 1,
+     .most = 64},
+    {.name = "no-group",
+     .takes = TAKES_VALUE,
+     .set = set_no_group,
+     .to = &wanted.no_group,
+     .choices = no_group_names,
+     .value = WORD_CHOICE},
+    {.name = "wake",
+     .takes = TAKES_VALUE,
+     .set = set_choice,
+     .to = &wanted.wake,
+     .choices = wake_names,
+     .value = WORD_CHOICE},
+    {.name = "mode", .takes = TAKES_VALUE, .set = set_mode},
+    {.name = "file-group", .takes = TAKES_VALUE, .set = set_file_group},
+    {.name = "if-missing", .set = set_flag, .to = &wanted.open_existing},
+    OPTION_JSON(&json),
+    OPTIONS_END,
+};
+
+static int run(int count, char **operands) {
+  const char *name = one_name(count, operands);
+  if (wanted.overwrite && no_group_given)
+    usage_error("--no-group is not for a ring with --overwrite, which never holds anything");
   ringbus_ring *ring;
-  int error = ringbus_ring_create(name, &options, &ring);
+  int error = ringbus_ring_create(name, &wanted, &ring);
   if (error == -EEXIST)
     return failed_because(name, error, "%s: --if-missing leaves it as it is",
                           ringbus_error_detail());
   if (error != 0)
     return failed_call(name, error);
+  int code = json ? print_ring_json(name, ring) : COMMAND_OK;
   ringbus_ring_close(ring);
-  return COMMAND_OK;
+  return code;
 }
+
+const struct verb create_verb = {
+    .name = "create",
+    .summary = "make a ring",
+    .help = help,
+    .options = options,
+    .run = run,
+};

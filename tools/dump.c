@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* dump.c - `ringbus dump`: all that is in a ring, oldest first, read as an observer: nobody notices, and
- * nobody need be alive.
+/* dump.c - `ringbus dump` and `ringbus tail`: what is in a ring, and what comes, read as an observer:
+ * nobody notices, nobody waits for it, and nobody need be alive.
  *
- *   oldest ...... newest | published meanwhile
- *   ◀─── printed ───────▶   at most a capacity behind the oldest, where the ring ended at the latest
- *                           when it was opened */
+ *   oldest ...... newest | published meanwhile, and later
+ *   ◀───── dump ────────▶  at most a capacity behind the oldest, where the ring ended at the latest
+ *           ◀─── tail ─────────────────────────────── ... until the stream is closed */
 #include "command.h"
 
-#include <cjson/cJSON.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-const char dump_help[] =
+static const char dump_help[] =
     "Usage: ringbus dump NAME [OPTIONS]\n"
     "Print every message that is in a ring, oldest first, and end at the newest. Changes nothing "
     "and is\n"
@@ -33,7 +34,8 @@ const char dump_help[] =
     "                      characters\n"
     "  --framing HOW       only the messages themselves, whole: line (each followed by a "
     "newline),\n"
-    "                      nul, or raw (back to back)\n"
+    "                      nul, length (each behind its length: 4 bytes, the lowest first), or\n"
+    "                      raw (back to back)\n"
     "  --raw               the same as --framing raw\n"
     "  --from WHERE        oldest (default), or the first message at or behind a position\n"
     "  --count N           stop after N messages\n"
@@ -47,18 +49,36 @@ const char dump_help[] =
     "  ringbus dump ./post-mortem.ring --bytes all --count 10\n"
     "  gzip -dc post-mortem.ring.gz | ringbus dump - --raw\n";
 
-enum { OPTION_BYTES = 256, OPTION_JSON, OPTION_FRAMING, OPTION_RAW, OPTION_FROM, OPTION_COUNT };
-
-static const struct option long_options[] = {
-    {"bytes", required_argument, NULL, OPTION_BYTES},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"framing", required_argument, NULL, OPTION_FRAMING},
-    {"raw", no_argument, NULL, OPTION_RAW},
-    {"from", required_argument, NULL, OPTION_FROM},
-    {"count", required_argument, NULL, OPTION_COUNT},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
+static const char tail_help[] =
+    "Usage: ringbus tail NAME [OPTIONS]\n"
+    "Write messages to standard output as they are published, each followed by a newline, without "
+    "taking\n"
+    "part: nobody notices, nobody waits for it, and no reader of the ring gets less. Begins with "
+    "what is\n"
+    "published from now on. Done when the stream was closed; producers come and go meanwhile.\n"
+    "\n"
+    "  -n, --last N        begin with the last N messages that are in the ring\n"
+    "  --from WHERE        begin at newest (default), at oldest, or with the first message at or\n"
+    "                      behind a position\n"
+    "  --framing HOW       line (default); nul: each followed by a NUL byte; length: each behind\n"
+    "                      its length (4 bytes, the lowest first); raw: back to back\n"
+    "  --raw               the same as --framing raw\n"
+    "  --json              each as a JSON object a line, as 'ringbus dump --json' does\n"
+    "  --count N           stop after N messages\n"
+    "  --wait              wait for the ring, if there is none yet\n"
+    "  --timeout SECONDS   wait at most this long each time: for the ring, for a message\n"
+    "                      (default: for ever; fractions allowed)\n"
+    "\n"
+    "Whoever is not waited for may come too late: how many messages were overwritten before they "
+    "could\n"
+    "be read is told on standard error. A ring that is removed ends it with exit code 6; with "
+    "--wait it\n"
+    "can be started again at once. It looks for new messages every millisecond.\n"
+    "\n"
+    "Examples\n"
+    "  ringbus tail quotes\n"
+    "  ringbus tail quotes --last 10 --count 10\n"
+    "  ringbus tail quotes --from oldest --json --count 1 | jq -r .payload\n";
 
 enum {
   DEFAULT_BYTES = 64,
@@ -66,150 +86,144 @@ enum {
   FRUITLESS = 1000 /* looks in a row without a message: then the file contradicts itself */
 };
 static const int64_t PATIENCE_NS = 100000000; /* with a message that is being written */
+static const int64_t SLICE_NS =
+    1000000000; /* of a wait: then whoever reads our output may have gone */
 
-struct dumper {
-  const char *name;
-  enum { AS_TEXT, AS_JSON, AS_FRAMES } format;
-  enum framing framing;
+static struct {
+  struct ring_request request;
+  struct shape shape;
+  bool follows; /* tail */
+  bool as_text; /* dump, if nothing else is asked for */
+  bool bytes_given, from_given;
   uint64_t bytes; /* of each message, as text */
-  bool from_position;
-  uint64_t from;
-  uint64_t count; /* messages still to be printed at most */
+  struct where from;
+  uint64_t last;  /* begin with so many; 0: as from says */
+  uint64_t count; /* messages still to be written at most */
 
+  ringbus_ring *ring;
   ringbus_observer *observer;
-  uint64_t end; /* what stands here or behind was published meanwhile */
-  char *buffer; /* with room for a NUL behind the message */
+  uint64_t first_count; /* of the first message to be written, unless from a position */
+  uint64_t next_count;  /* of the one expected next */
+  uint64_t lost;        /* of those that were to be written */
+  int64_t lost_told_ns; /* 0: never */
+  uint64_t lost_told;
+  uint64_t end; /* dump: what stands here or behind was published meanwhile */
+  char *buffer;
   size_t size;
+  struct text text;
+} reader = {
+    .request = {.look = true, .timeout_ns = RINGBUS_FOREVER},
+    .bytes = DEFAULT_BYTES,
+    .count = UINT64_MAX,
 };
+
+/* The functions below return COMMAND_OK, or an exit code after reporting, unless said otherwise. */
+
+/* ---------------------------------------------------------------- output */
+
+static int failed_to_write(int system_error) {
+  if (system_error == EPIPE)
+    return COMMAND_SIGNALLED + SIGPIPE; /* whoever read our output has enough */
+  return failed_because("standard output", -system_error, "%s", strerror(system_error));
+}
+
+static int flush_output(void) { return fflush(stdout) == 0 ? COMMAND_OK : failed_to_write(errno); }
+
+static int write_message(const struct ringbus_message *message, uint64_t count) {
+  struct frame around = frame(reader.shape.framing, message->length);
+  reader.text.used = 0;
+  if (reader.as_text)
+    add_message_text(&reader.text, message, count, reader.bytes);
+  else if (reader.shape.json)
+    add_message_json(&reader.text, message, count, false);
+  else
+    fwrite(around.before, 1, around.before_bytes, stdout);
+  if (reader.text.failed)
+    return out_of_memory(reader.request.name);
+  if (reader.text.used > 0)
+    fwrite(reader.text.bytes, 1, reader.text.used, stdout);
+  else
+    fwrite(message->data, 1, message->length, stdout);
+  if (!reader.as_text)
+    fwrite(around.after, 1, around.after_bytes, stdout);
+  return ferror(stdout) ? failed_to_write(errno) : COMMAND_OK;
+}
+
+/* tell_losses: what was overwritten before it could be written, at most once a second unless this is the
+ * last time. */
+static void tell_losses(bool at_the_end) {
+  if (reader.lost == reader.lost_told ||
+      (!at_the_end && (!reader.follows ||
+                       (reader.lost_told_ns != 0 && now_ns() - reader.lost_told_ns < SLICE_NS))))
+    return;
+  notice("%s: lapped: %" PRIu64 " messages were overwritten before they could be read",
+         reader.request.name, reader.lost);
+  reader.lost_told = reader.lost;
+  reader.lost_told_ns = now_ns();
+}
 
 /* ---------------------------------------------------------------- one message */
 
-static void print_byte(unsigned char byte) {
-  static const char letters[] = "\"\"\\\\\nn\tt\rr";
-  for (size_t index = 0; index + 1 < sizeof letters; index += 2) {
-    if ((unsigned char)letters[index] == byte) {
-      printf("\\%c", letters[index + 1]);
-      return;
-    }
-  }
-  printf("\\x%02x", byte);
-}
-
-static void print_quoted(const char *data, size_t length, uint64_t most) {
-  size_t at = 0;
-  putchar('"');
-  while (at < length && at < most) {
-    size_t whole = printable_bytes(data + at, length - at);
-    if (whole == 0 || data[at] == '"' || data[at] == '\\')
-      print_byte((unsigned char)data[at]);
-    else
-      fwrite(data + at, 1, whole, stdout);
-    at += whole == 0 ? 1 : whole;
-  }
-  fputs(at < length ? "\"...\n" : "\"\n", stdout);
-}
-
-static bool is_plain_text(const char *data, size_t length) {
-  for (size_t at = 0; at < length;) {
-    size_t whole = printable_bytes(data + at, length - at);
-    if (whole == 0)
-      return false;
-    at += whole;
-  }
-  return true;
-}
-
-/* encode_base64: RFC 4648. The caller frees it; NULL if there is no memory. */
-static char *encode_base64(const char *data, size_t length) {
-  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  char *text = malloc((length + 2) / 3 * 4 + 1), *to = text;
-  for (size_t at = 0; text != NULL && at < length; at += 3) {
-    uint32_t group = 0;
-    for (size_t index = at; index < at + 3; index++)
-      group = group << 8 | (index < length ? (unsigned char)data[index] : 0);
-    for (size_t index = 0; index < 4; index++)
-      *to++ = at + index <= length ? digits[group >> (18 - 6 * index) & 63] : '=';
-  }
-  if (text != NULL)
-    *to = '\0';
-  return text;
-}
-
-/* print_json: returns false if there is no memory. */
-static bool print_json(const struct ringbus_message *message, uint64_t number, char *data) {
-  bool plain = is_plain_text(data, message->length);
-  char *encoded = plain ? NULL : encode_base64(data, message->length);
-  cJSON *object = cJSON_CreateObject();
-  add_whole(object, "count", number);
-  add_whole(object, "position", message->position);
-  add_whole(object, "length", message->length);
-  add_whole(object, "tag", message->tag);
-  data[message->length] = '\0';
-  bool whole = cJSON_AddStringToObject(object, plain ? "payload" : "payload_base64",
-                                       plain ? data : encoded) != NULL;
-  char *text = whole ? cJSON_PrintUnformatted(object) : NULL;
-  cJSON_Delete(object);
-  free(encoded);
-  if (text == NULL)
-    return false;
-  puts(text);
-  cJSON_free(text);
-  return true;
-}
-
-/* print_message: returns COMMAND_OK, or an exit code after reporting. */
-static int print_message(struct dumper *dumper, const struct ringbus_message *message) {
-  uint64_t number = 0;
-  ringbus_observer_tell(dumper->observer, NULL, &number);
-  number--; /* of the one before the next */
-  if (dumper->format == AS_TEXT) {
-    printf("%" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRIu32 " ", number, message->position,
-           message->length, message->tag);
-    print_quoted(dumper->buffer, message->length, dumper->bytes);
-  } else if (dumper->format == AS_FRAMES) {
-    fwrite(dumper->buffer, 1, message->length, stdout);
-    if (dumper->framing != FRAMING_RAW)
-      putchar(framing_delimiter(dumper->framing));
-  } else if (!print_json(message, number, dumper->buffer)) {
-    return failed_because(dumper->name, -ENOMEM, "%s", strerror(ENOMEM));
-  }
-  return ferror(stdout) ? failed_because("standard output", -errno, "%s", strerror(errno))
-                        : COMMAND_OK;
-}
-
-/* ---------------------------------------------------------------- all of them */
-
 /* more_to_come: nothing can be read now. Whether something can, after what the dead have left open, or
  * what is being written at this moment. */
-static bool more_to_come(const struct dumper *dumper, const ringbus_ring *ring) {
-  if (ringbus_observer_wait(dumper->observer, 0) == 0)
+static bool more_to_come(void) {
+  if (ringbus_observer_wait(reader.observer, 0) == 0)
     return true;
   struct ringbus_blame blame;
   uint64_t position;
-  if (ringbus_ring_blame(ring, RINGBUS_CONSUMER, &blame) != 0 || !blame.slot ||
-      ringbus_observer_tell(dumper->observer, &position, NULL) != 0 || position != blame.position)
+  if (ringbus_ring_blame(reader.ring, RINGBUS_CONSUMER, &blame) != 0 || !blame.slot ||
+      ringbus_observer_tell(reader.observer, &position, NULL) != 0 || position != blame.position)
     return false;
-  if (ringbus_observer_wait(dumper->observer, PATIENCE_NS) == 0)
+  if (ringbus_observer_wait(reader.observer, PATIENCE_NS) == 0)
     return true;
   char who[DESCRIPTION_BYTES];
   notice("%s: ends before position %" PRIu64 ", where a message was begun and is not committed: %s",
-         dumper->name, position, describe_participant(&blame.participant, who));
+         reader.request.name, position, describe_participant(&blame.participant, who));
   return false;
 }
 
-/* next_message: into the buffer. Returns as ringbus_observer_recv, save that -EPIPE is any end; also
- * -ENOMEM. */
-static int next_message(struct dumper *dumper, const ringbus_ring *ring,
-                        struct ringbus_message *message) {
-  for (int fruitless = 0; fruitless < FRUITLESS; fruitless++) {
-    int error = ringbus_observer_recv(dumper->observer, dumper->buffer, dumper->size - 1, message);
+/* wait_for_more: tail has written all there is. Returns 0, or a negative errno: -ETIMEDOUT; -EINTR: asked
+ * to stop; -EIO: the output cannot be written, *code says more. */
+static int wait_for_more(int *code) {
+  struct deadline deadline = deadline_in(reader.request.timeout_ns);
+  *code = flush_output();
+  for (int error = *code == COMMAND_OK ? -ETIMEDOUT : -EIO;;) {
+    struct pollfd output = {.fd = STDOUT_FILENO};
+    int64_t left = deadline_left(&deadline);
+    if (error == -EIO || stop_code() != 0)
+      return error == -EIO ? -EIO : -EINTR;
+    error = ringbus_observer_wait(reader.observer,
+                                  left == RINGBUS_FOREVER || left > SLICE_NS ? SLICE_NS : left);
+    if (error != -ETIMEDOUT && error != -EINTR)
+      return error;
+    if (poll(&output, 1, 0) == 1 && (output.revents & POLLERR)) {
+      *code = failed_to_write(EPIPE);
+      return -EIO;
+    }
+    if (error == -ETIMEDOUT && deadline_left(&deadline) == 0)
+      return error;
+  }
+}
+
+/* next_message: into the buffer. Returns as ringbus_observer_recv, save that -EPIPE is any end and -EAGAIN
+ * none, and as wait_for_more; also -ENOMEM. */
+static int next_message(struct ringbus_message *message, int *code) {
+  for (int fruitless = 0; fruitless < FRUITLESS; fruitless += !reader.follows) {
+    if (reader.follows && stop_code() != 0)
+      return -EINTR;
+    int error = ringbus_observer_recv(reader.observer, reader.buffer, reader.size, message);
     if (error == -EMSGSIZE) {
-      char *larger = realloc(dumper->buffer, (size_t)message->length + 1);
+      char *larger = realloc(reader.buffer, message->length);
       if (larger == NULL)
         return -ENOMEM;
-      dumper->buffer = larger;
-      dumper->size = (size_t)message->length + 1;
-    } else if (error == -EAGAIN && !more_to_come(dumper, ring)) {
+      reader.buffer = larger;
+      reader.size = message->length;
+    } else if (error == -EAGAIN && reader.follows) {
+      tell_losses(false);
+      error = wait_for_more(code);
+      if (error != 0)
+        return error;
+    } else if (error == -EAGAIN && !more_to_come()) {
       return -EPIPE;
     } else if (error != -EAGAIN && error != -EOVERFLOW) {
       return error;
@@ -218,108 +232,210 @@ static int next_message(struct dumper *dumper, const ringbus_ring *ring,
   return -EBADMSG;
 }
 
-static int dump_messages(struct dumper *dumper, const ringbus_ring *ring) {
-  while (dumper->count > 0) {
+/* is_wanted: whether this message is to be written, or stands before the first one. Counts what is missing
+ * before it. */
+static bool is_wanted(const struct ringbus_message *message, uint64_t count) {
+  if (reader.from.start == RINGBUS_POSITION &&
+      (int64_t)(message->position - reader.from.position) < 0) {
+    reader.first_count = count + 1;
+    return false;
+  }
+  if ((int64_t)(count - reader.first_count) < 0)
+    return false;
+  uint64_t expected = reader.next_count;
+  if ((int64_t)(reader.first_count - expected) > 0)
+    expected = reader.first_count;
+  if ((int64_t)(count - expected) > 0)
+    reader.lost += count - expected;
+  reader.next_count = count + 1;
+  return true;
+}
+
+/* ---------------------------------------------------------------- all of them */
+
+static int read_messages(void) {
+  while (reader.count > 0) {
     struct ringbus_message message;
-    int error = next_message(dumper, ring, &message);
-    if (error == -EPIPE || (error == 0 && (int64_t)(message.position - dumper->end) >= 0))
+    int code = COMMAND_OK, error = next_message(&message, &code);
+    if (error == -EPIPE)
       return COMMAND_OK;
+    if (error == -EIO)
+      return code;
+    if (error == -EINTR)
+      return stop_code();
+    if (error == -ETIMEDOUT)
+      return failed_because(reader.request.name, error, "timed out: no message has come");
+    if (error == -ESTALE)
+      return failed_because(reader.request.name, error,
+                            "the ring was removed meanwhile: --wait waits for a new one");
     if (error == -EBADMSG)
-      return failed_because(dumper->name, error,
+      return failed_because(reader.request.name, error,
                             "it contradicts itself: damaged, or copied while somebody wrote to it");
     if (error != 0)
-      return failed_because(dumper->name, error, "%s", ringbus_strerror(error));
-    if (dumper->from_position && (int64_t)(message.position - dumper->from) < 0)
+      return failed_because(reader.request.name, error, "%s", ringbus_strerror(error));
+    uint64_t count = 0;
+    ringbus_observer_tell(reader.observer, NULL, &count);
+    count--; /* of the one before the next */
+    bool wanted = is_wanted(&message, count);
+    if (!reader.follows && (int64_t)(message.position - reader.end) >= 0)
+      return COMMAND_OK;
+    if (!wanted)
       continue;
-    dumper->count--;
-    int code = print_message(dumper, &message);
+    reader.count--;
+    code = write_message(&message, count);
     if (code != COMMAND_OK)
       return code;
+    tell_losses(false);
   }
   return COMMAND_OK;
 }
 
-static int dump_ring(struct dumper *dumper, ringbus_ring *ring) {
-  struct ringbus_ring_info info;
-  int error = ringbus_ring_info(ring, &info);
-  if (error == 0)
-    error = ringbus_observer_attach(ring, NULL, &dumper->observer);
-  if (error != 0)
-    return failed_call(dumper->name, error);
-  dumper->end = info.oldest + info.capacity;
-  int code = COMMAND_OK;
-  dumper->size = FIRST_BUFFER;
-  dumper->buffer = malloc(dumper->size);
-  if (dumper->from_position && dumper->from - info.oldest > info.capacity)
-    code = failed_because(dumper->name, -EINVAL,
+/* attach: an observer that stands at or before the first message to be written. */
+static int attach(const struct ringbus_ring_info *info) {
+  bool from_the_end = reader.from.start == RINGBUS_NEWEST && reader.last == 0;
+  const struct ringbus_observer_options options = {.start = from_the_end ? RINGBUS_NEWEST
+                                                                         : RINGBUS_OLDEST};
+  if (reader.from.start == RINGBUS_POSITION && reader.from.position - info->oldest > info->capacity)
+    return failed_because(reader.request.name, -EINVAL,
                           "--from %" PRIu64 ": the oldest message is at %" PRIu64
                           ", the next one will be at %" PRIu64,
-                          dumper->from, info.oldest, info.tail);
-  else if (dumper->buffer == NULL)
-    code = failed_because(dumper->name, -ENOMEM, "%s", strerror(ENOMEM));
-  else
-    code = dump_messages(dumper, ring);
-  uint64_t messages, bytes;
-  if (ringbus_observer_lost(dumper->observer, &messages, &bytes) == 0 && messages > 0)
-    notice("%s: lapped: %" PRIu64 " messages, %" PRIu64
-           " bytes were overwritten before they could be read",
-           dumper->name, messages, bytes);
-  free(dumper->buffer);
-  ringbus_observer_detach(dumper->observer);
+                          reader.from.position, info->oldest, info->tail);
+  int error = ringbus_observer_attach(reader.ring, &options, &reader.observer);
+  if (error != 0)
+    return failed_call(reader.request.name, error);
+  ringbus_observer_tell(reader.observer, NULL, &reader.next_count);
+  reader.first_count = reader.next_count;
+  uint64_t there = info->tail_count - reader.next_count;
+  if (reader.last != 0 && (int64_t)there > 0 && reader.last < there)
+    reader.first_count = info->tail_count - reader.last;
+  return COMMAND_OK;
+}
+
+static int read_ring(void) {
+  struct ringbus_ring_info info;
+  int error = ringbus_ring_info(reader.ring, &info);
+  if (error != 0)
+    return failed_call(reader.request.name, error);
+  reader.end = info.oldest + info.capacity;
+  reader.size = FIRST_BUFFER;
+  reader.buffer = malloc(reader.size);
+  if (reader.buffer == NULL)
+    return out_of_memory(reader.request.name);
+  int code = attach(&info);
+  if (code == COMMAND_OK) {
+    code = read_messages();
+    tell_losses(true);
+    ringbus_observer_detach(reader.observer);
+  }
+  free(reader.text.bytes);
+  free(reader.buffer);
   return code;
 }
 
-int dump_run(int argc, char **argv) {
-  static const char *const starts[] = {"oldest", "a position", NULL};
-  struct dumper dumper = {.bytes = DEFAULT_BYTES, .count = UINT64_MAX};
-  bool bytes_given = false, json = false, frames = false;
-  int found;
-  while ((found = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
-    switch (found) {
-    case OPTION_BYTES:
-      bytes_given = true;
-      dumper.bytes =
-          strcmp(optarg, "all") == 0 ? UINT64_MAX : parse_number("--bytes", optarg, 0, UINT32_MAX);
-      break;
-    case OPTION_JSON:
-      json = true;
-      break;
-    case OPTION_FRAMING:
-      frames = true;
-      dumper.framing = parse_framing("--framing", optarg);
-      break;
-    case OPTION_RAW:
-      frames = true;
-      dumper.framing = FRAMING_RAW;
-      break;
-    case OPTION_FROM:
-      dumper.from_position = *optarg >= '0' && *optarg <= '9';
-      if (dumper.from_position)
-        dumper.from = parse_number("--from", optarg, 0, UINT64_MAX);
-      else
-        parse_choice("--from", optarg, starts);
-      break;
-    case OPTION_COUNT:
-      dumper.count = parse_number("--count", optarg, 1, UINT64_MAX);
-      break;
-    case 'h':
-      return verb_help(dump_help);
-    default:
-      usage_error_option(found, argv);
-    }
-  }
-  if (argc - optind != 1)
-    usage_error("expected one NAME, got %d", argc - optind);
-  if (bytes_given + json + frames > 1)
-    usage_error("--bytes, --json, and --framing or --raw exclude each other");
-  dumper.format = json ? AS_JSON : frames ? AS_FRAMES : AS_TEXT;
-  dumper.name = argv[optind];
-
-  ringbus_ring *ring;
-  int code = open_to_look(dumper.name, &ring);
+static int read_named(int count, char **operands) {
+  reader.request.name = one_name(count, operands);
+  int code = open_ring(&reader.request, &reader.ring);
   if (code != COMMAND_OK)
     return code;
-  code = dump_ring(&dumper, ring);
-  ringbus_ring_close(ring);
+  code = read_ring();
+  ringbus_ring_close(reader.ring);
   return code;
 }
+
+/* ---------------------------------------------------------------- dump */
+
+static void set_bytes(const struct verb_option *option, const char *text) {
+  reader.bytes_given = true;
+  if (strcmp(text, "all") == 0)
+    reader.bytes = UINT64_MAX;
+  else
+    set_number(option, text);
+}
+
+static const char *const all_bytes[] = {"all", NULL};
+static const char *const dump_from[] = {"oldest", "a position", NULL};
+
+static const struct verb_option dump_options[] = {
+    {.name = "bytes",
+     .takes = TAKES_VALUE,
+     .set = set_bytes,
+     .to = &reader.bytes,
+     .most = UINT32_MAX,
+     .choices = all_bytes,
+     .value = WORD_CHOICE},
+    OPTIONS_SHAPE(&reader.shape),
+    {.name = "from",
+     .takes = TAKES_VALUE,
+     .set = set_where,
+     .to = &reader.from,
+     .choices = dump_from,
+     .value = WORD_CHOICE},
+    OPTION_COUNT(&reader.count),
+    OPTIONS_END,
+};
+
+static int run_dump(int count, char **operands) {
+  if (reader.bytes_given + reader.shape.json + reader.shape.framed > 1)
+    usage_error("--bytes, --json, and --framing or --raw exclude each other");
+  check_shape(&reader.shape);
+  reader.as_text = !reader.shape.json && !reader.shape.framed;
+  return read_named(count, operands);
+}
+
+const struct verb dump_verb = {
+    .name = "dump",
+    .summary = "print all that is in a ring, or in a copy of its file",
+    .help = dump_help,
+    .options = dump_options,
+    .run = run_dump,
+    .operands = {WORD_RING},
+};
+
+/* ---------------------------------------------------------------- tail */
+
+static void set_from(const struct verb_option *option, const char *text) {
+  reader.from_given = true;
+  set_where(option, text);
+}
+
+static const char *const tail_from[] = {"newest", "oldest", "a position", NULL};
+
+static const struct verb_option tail_options[] = {
+    {.name = "last",
+     .letter = 'n',
+     .takes = TAKES_VALUE,
+     .set = set_number,
+     .to = &reader.last,
+     .most = UINT64_MAX},
+    {.name = "from",
+     .takes = TAKES_VALUE,
+     .set = set_from,
+     .to = &reader.from,
+     .choices = tail_from,
+     .value = WORD_CHOICE},
+    OPTIONS_SHAPE(&reader.shape),
+    OPTION_COUNT(&reader.count),
+    OPTION_WAIT(&reader.request.wait),
+    OPTION_TIMEOUT(&reader.request.timeout_ns),
+    OPTIONS_END,
+};
+
+static int run_tail(int count, char **operands) {
+  if (reader.from_given && reader.last != 0)
+    usage_error("--last and --from exclude each other");
+  check_shape(&reader.shape);
+  if (!reader.from_given)
+    reader.from.start = RINGBUS_NEWEST;
+  reader.follows = true;
+  catch_stop_signals();
+  return read_named(count, operands);
+}
+
+const struct verb tail_verb = {
+    .name = "tail",
+    .summary = "write messages as they come, without taking part",
+    .help = tail_help,
+    .options = tail_options,
+    .run = run_tail,
+    .operands = {WORD_RING},
+};

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
@@ -20,15 +19,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char recv_help[] =
+static const char help[] =
     "Usage: ringbus recv NAME [OPTIONS]\n"
     "Write messages to standard output, each followed by a newline. Done when the stream was "
     "closed, or\n"
     "no living producer is left, and all has been read.\n"
     "\n"
-    "  --framing HOW             line (default); nul: each followed by a NUL byte; raw: back to "
-    "back\n"
+    "  --framing HOW             line (default); nul: each followed by a NUL byte; length: each\n"
+    "                            behind its length (4 bytes, the lowest first); raw: back to back\n"
     "  --raw                     the same as --framing raw\n"
+    "  --json                    each as a JSON object a line, as 'ringbus dump --json' does; of\n"
+    "                            shared groups without count, but with redelivered (true or "
+    "false)\n"
     "  -o, --output FILE         write to a new file; one that exists is refused, unless\n"
     "      --append              it may be appended to, or\n"
     "      --overwrite           replaced\n"
@@ -61,55 +63,16 @@ const char recv_help[] =
     "ones, what others had already.\n"
     "\n"
     "Examples\n"
-    "  ringbus recv syslog --follow --group archive -o syslog.txt --append\n"
+    "  ringbus recv log --follow --group archive -o log.txt --append\n"
     "  ringbus recv backup --raw --wait | tar x\n"
     "  ringbus recv jobs --group workers --shared | xargs -n 1 echo\n"
-    "  ringbus recv quotes --from newest --count 1 --timeout 5\n";
-
-enum {
-  OPTION_FRAMING = 256,
-  OPTION_RAW,
-  OPTION_APPEND,
-  OPTION_OVERWRITE,
-  OPTION_GROUP,
-  OPTION_SHARED,
-  OPTION_AT_MOST_ONCE,
-  OPTION_POLICY,
-  OPTION_MAX_LAG,
-  OPTION_FROM,
-  OPTION_COUNT,
-  OPTION_FOLLOW,
-  OPTION_WAIT,
-  OPTION_TIMEOUT,
-  OPTION_PROGRESS
-};
-
-static const struct option long_options[] = {
-    {"framing", required_argument, NULL, OPTION_FRAMING},
-    {"raw", no_argument, NULL, OPTION_RAW},
-    {"output", required_argument, NULL, 'o'},
-    {"append", no_argument, NULL, OPTION_APPEND},
-    {"overwrite", no_argument, NULL, OPTION_OVERWRITE},
-    {"group", required_argument, NULL, OPTION_GROUP},
-    {"shared", no_argument, NULL, OPTION_SHARED},
-    {"at-most-once", no_argument, NULL, OPTION_AT_MOST_ONCE},
-    {"policy", required_argument, NULL, OPTION_POLICY},
-    {"max-lag", required_argument, NULL, OPTION_MAX_LAG},
-    {"from", required_argument, NULL, OPTION_FROM},
-    {"count", required_argument, NULL, OPTION_COUNT},
-    {"follow", no_argument, NULL, OPTION_FOLLOW},
-    {"wait", no_argument, NULL, OPTION_WAIT},
-    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-    {"progress", no_argument, NULL, OPTION_PROGRESS},
-    {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
+    "  ringbus recv quotes --count 1 --timeout 5 --json | jq -r .payload\n";
 
 enum {
   COPIES = 256 * 1024, /* room for copied messages; grows if one message needs more */
   COPY_BELOW =
       4 * 1024, /* shorter messages are cheaper to copy than to hand to writev one by one */
+  AROUND = FRAME_BEFORE + FRAME_AFTER,
   BATCH_BYTES = 1024 * 1024, /* of the ring at most held by one batch */
   RECORD_BYTES = 16,         /* at most taken in the ring besides the message */
   SHARED_BATCH =
@@ -120,9 +83,10 @@ enum {
 struct receiver {
   struct ring_request request;
   struct ringbus_consumer_options options;
-  enum framing framing;
+  struct shape shape;
   const char *output; /* NULL or "-": standard output */
   bool append, overwrite;
+  struct where from;
   uint64_t count; /* messages still to be written at most */
   enum progress_choice progress_choice;
 
@@ -140,6 +104,7 @@ struct receiver {
   size_t part_count;
   char *copies;
   size_t copies_size, copies_used;
+  struct text text;     /* --json: all of the batch */
   uint64_t batch_limit; /* of ring_bytes */
   uint64_t batch_messages, batch_bytes,
       ring_bytes; /* bytes of messages; with what surrounds them */
@@ -268,21 +233,22 @@ static int write_parts(struct receiver *receiver) {
 
 static void clear_batch(struct receiver *receiver) {
   receiver->part_count = 0;
-  receiver->copies_used = 0;
+  receiver->copies_used = receiver->text.used = 0;
   receiver->batch_messages = receiver->batch_bytes = receiver->ring_bytes = 0;
 }
 
-/* Room for one more message at the end of the batch: in place, its delimiter, and to be copied. */
+/* Room for one more message at the end of the batch: what is before it, in place, what is after it, and
+ * to be copied. */
 static bool batch_is_full(const struct receiver *receiver) {
   return receiver->part_count + 3 > PARTS ||
-         receiver->copies_size - receiver->copies_used < COPY_BELOW + 1 ||
+         receiver->copies_size - receiver->copies_used < COPY_BELOW + AROUND ||
          receiver->ring_bytes >= receiver->batch_limit ||
          receiver->batch_messages == receiver->count;
 }
 
 static void add_part(struct receiver *receiver, const void *data, size_t length) {
   struct iovec *last = receiver->parts + receiver->part_count - 1;
-  if (receiver->part_count > 0 && (char *)last->iov_base + last->iov_len == data)
+  if (length > 0 && receiver->part_count > 0 && (char *)last->iov_base + last->iov_len == data)
     last->iov_len += length;
   else if (length > 0)
     receiver->parts[receiver->part_count++] = (struct iovec){(void *)(uintptr_t)data, length};
@@ -295,7 +261,10 @@ static void add_copy(struct receiver *receiver, const void *data, size_t length)
   add_part(receiver, copy, length);
 }
 
-static void add_message(struct receiver *receiver, const struct ringbus_message *message) {
+/* add_framed: the message, and what the framing puts around it. */
+static void add_framed(struct receiver *receiver, const struct ringbus_message *message) {
+  struct frame around = frame(receiver->shape.framing, message->length);
+  add_copy(receiver, around.before, around.before_bytes);
   if (receiver->lappable) {
     receiver->copies_used += message->length; /* received there */
     add_part(receiver, message->data, message->length);
@@ -304,32 +273,46 @@ static void add_message(struct receiver *receiver, const struct ringbus_message 
   } else {
     add_part(receiver, message->data, message->length);
   }
-  if (receiver->framing != FRAMING_RAW) {
-    const char delimiter = framing_delimiter(receiver->framing);
-    add_copy(receiver, &delimiter, 1);
-  }
+  add_copy(receiver, around.after, around.after_bytes);
+}
+
+/* add_message: count: how many were published before it; only for --json, and not of shared groups. */
+static void add_message(struct receiver *receiver, const struct ringbus_message *message,
+                        uint64_t count) {
+  if (receiver->shape.json)
+    add_message_json(&receiver->text, message, count, receiver->options.shared);
+  else
+    add_framed(receiver, message);
   receiver->batch_messages++;
   receiver->batch_bytes += message->length;
   receiver->ring_bytes += (uint64_t)message->length + RECORD_BYTES;
 }
 
-/* receive_copy: the next message of a group that may be lapped, to the end of copies.
- * Returns as ringbus_consumer_recv; also -ENOMEM. */
+/* receive_copy: the next message of a group that may be lapped, into copies, behind the place of what is
+ * before it. Returns as ringbus_consumer_recv; also -ENOMEM. */
 static int receive_copy(struct receiver *receiver, struct ringbus_message *message) {
   for (;;) {
-    size_t room = receiver->copies_size - receiver->copies_used - 1; /* 1: the delimiter */
-    int error = ringbus_consumer_recv(receiver->consumer, receiver->copies + receiver->copies_used,
-                                      room, message);
+    size_t before = frame(receiver->shape.framing, 0).before_bytes;
+    char *to = receiver->copies + receiver->copies_used + before;
+    size_t room = receiver->copies_size - receiver->copies_used - AROUND;
+    int error = ringbus_consumer_recv(receiver->consumer, to, room, message);
     if (error != -EMSGSIZE)
       return error;
     if (receiver->batch_messages > 0)
       return -EAGAIN; /* write what there is, then it has all the room */
-    char *larger = realloc(receiver->copies, (size_t)message->length + COPY_BELOW + 1);
+    char *larger = realloc(receiver->copies, (size_t)message->length + COPY_BELOW + AROUND);
     if (larger == NULL)
       return -ENOMEM;
     receiver->copies = larger;
-    receiver->copies_size = (size_t)message->length + COPY_BELOW + 1;
+    receiver->copies_size = (size_t)message->length + COPY_BELOW + AROUND;
   }
+}
+
+/* messages_before: the one that is read next. */
+static uint64_t messages_before(const struct receiver *receiver) {
+  uint64_t count = 0;
+  ringbus_consumer_tell(receiver->consumer, NULL, &count);
+  return count;
 }
 
 /* take_shared: a member of a shared group takes a whole batch at once, which is then its own. */
@@ -339,31 +322,37 @@ static int take_shared(struct receiver *receiver) {
   size_t count;
   int error = ringbus_consumer_borrow_batch(receiver->consumer, messages, most, &count);
   for (size_t index = 0; index < count; index++) {
-    add_message(receiver, &messages[index]);
+    add_message(receiver, &messages[index], 0);
     receiver->redelivered += messages[index].redelivered;
   }
   return error;
 }
 
+/* take_one: the next message, in place or copied. Returns as ringbus_consumer_borrow. */
+static int take_one(struct receiver *receiver) {
+  struct ringbus_message message;
+  int error = receiver->lappable ? receive_copy(receiver, &message)
+                                 : ringbus_consumer_borrow(receiver->consumer, &message);
+  if (error == 0)
+    add_message(receiver, &message, receiver->shape.json ? messages_before(receiver) - 1 : 0);
+  return error;
+}
+
 /* take_batch: messages that are there now. Returns 0 if there is at least one, else why not: as
- * ringbus_consumer_borrow. */
+ * ringbus_consumer_borrow; also -ENOMEM. */
 static int take_batch(struct receiver *receiver) {
+  int error = 0;
   clear_batch(receiver);
   if (receiver->options.shared)
-    return take_shared(receiver);
-  while (!batch_is_full(receiver)) {
-    struct ringbus_message message;
-    int error = receiver->lappable ? receive_copy(receiver, &message)
-                                   : ringbus_consumer_borrow(receiver->consumer, &message);
-    if (error == -EOVERFLOW && !receiver->lappable) {
-      clear_batch(receiver); /* what was borrowed may have been overwritten since */
-      return error;
-    }
-    if (error != 0)
-      return receiver->batch_messages > 0 ? 0 : error;
-    add_message(receiver, &message);
-  }
-  return 0;
+    error = take_shared(receiver);
+  while (!receiver->options.shared && error == 0 && !batch_is_full(receiver))
+    error = take_one(receiver);
+  if (error == -EOVERFLOW && !receiver->lappable)
+    clear_batch(receiver); /* what was borrowed may have been overwritten since */
+  if (receiver->text.failed)
+    return -ENOMEM;
+  add_part(receiver, receiver->text.bytes, receiver->text.used);
+  return receiver->batch_messages > 0 ? 0 : error;
 }
 
 static int write_and_release(struct receiver *receiver) {
@@ -454,7 +443,7 @@ static int receive_from(struct receiver *receiver, const ringbus_ring *ring) {
   receiver->copies_size = COPIES;
   receiver->copies = malloc(COPIES);
   if (receiver->copies == NULL)
-    return failed_because(receiver->request.name, -ENOMEM, "%s", strerror(ENOMEM));
+    return out_of_memory(receiver->request.name);
 
   progress_begin(&receiver->progress, receiver->progress_choice, isatty(receiver->fd) == 0);
   report_losses(receiver, false);
@@ -472,6 +461,7 @@ static int receive_from(struct receiver *receiver, const ringbus_ring *ring) {
            receiver->request.name, receiver->progress.messages, receiver->progress.bytes);
   }
   free(receiver->copies);
+  free(receiver->text.bytes);
   return code;
 }
 
@@ -494,95 +484,72 @@ static int attach_and_receive(struct receiver *receiver, ringbus_ring *ring) {
   return code == COMMAND_OK ? close_code : code;
 }
 
-static void parse_from(struct ringbus_consumer_options *options, const char *text) {
-  static const char *const names[] = {"resume", "oldest", "newest", "a position", NULL};
-  if (*text >= '0' && *text <= '9') {
-    options->start = RINGBUS_POSITION;
-    options->position = parse_number("--from", text, 0, UINT64_MAX);
-  } else {
-    options->start = (enum ringbus_start)parse_choice("--from", text, names);
-  }
+static struct receiver receiver = {
+    .request.timeout_ns = RINGBUS_FOREVER,
+    .options = {.name = "ringbus recv", .end_without_producer = true},
+    .count = UINT64_MAX,
+};
+
+static void set_follow(const struct verb_option *option, const char *text) {
+  (void)option, (void)text;
+  receiver.options.end_without_producer = false;
 }
 
-int recv_run(int argc, char **argv) {
-  static const char *const policies[] = {"gate", "gate-while-attached", "lapped", NULL};
-  static struct receiver receiver = {
-      .request.timeout_ns = RINGBUS_FOREVER,
-      .options = {.name = "ringbus recv", .end_without_producer = true},
-      .count = UINT64_MAX,
-  };
-  int found;
-  while ((found = getopt_long(argc, argv, ":o:qh", long_options, NULL)) != -1) {
-    switch (found) {
-    case OPTION_FRAMING:
-      receiver.framing = parse_framing("--framing", optarg);
-      break;
-    case OPTION_RAW:
-      receiver.framing = FRAMING_RAW;
-      break;
-    case 'o':
-      receiver.output = optarg;
-      break;
-    case OPTION_APPEND:
-      receiver.append = true;
-      break;
-    case OPTION_OVERWRITE:
-      receiver.overwrite = true;
-      break;
-    case OPTION_GROUP:
-      receiver.options.group = optarg;
-      break;
-    case OPTION_SHARED:
-      receiver.options.shared = true;
-      break;
-    case OPTION_AT_MOST_ONCE:
-      receiver.options.at_most_once = true;
-      break;
-    case OPTION_POLICY:
-      receiver.options.policy = (enum ringbus_policy)parse_choice("--policy", optarg, policies);
-      break;
-    case OPTION_MAX_LAG:
-      receiver.options.max_lag = parse_size("--max-lag", optarg);
-      break;
-    case OPTION_FROM:
-      parse_from(&receiver.options, optarg);
-      break;
-    case OPTION_COUNT:
-      receiver.count = parse_number("--count", optarg, 1, UINT64_MAX);
-      break;
-    case OPTION_FOLLOW:
-      receiver.options.end_without_producer = false;
-      break;
-    case OPTION_WAIT:
-      receiver.request.wait = true;
-      break;
-    case OPTION_TIMEOUT:
-      receiver.request.timeout_ns = parse_seconds("--timeout", optarg);
-      break;
-    case OPTION_PROGRESS:
-      receiver.progress_choice = PROGRESS_ALWAYS;
-      break;
-    case 'q':
-      receiver.progress_choice = PROGRESS_NEVER;
-      break;
-    case 'h':
-      return verb_help(recv_help);
-    default:
-      usage_error_option(found, argv);
-    }
-  }
-  if (argc - optind != 1)
-    usage_error("expected one NAME, got %d", argc - optind);
+static const char *const policy_names[] = {"gate", "gate-while-attached", "lapped", NULL};
+static const char *const from_names[] = {"resume", "oldest", "newest", "a position", NULL};
+
+static const struct verb_option options[] = {
+    OPTIONS_SHAPE(&receiver.shape),
+    {.name = "output",
+     .letter = 'o',
+     .takes = TAKES_VALUE,
+     .set = set_text,
+     .to = &receiver.output,
+     .value = WORD_FILE},
+    {.name = "append", .set = set_flag, .to = &receiver.append},
+    {.name = "overwrite", .set = set_flag, .to = &receiver.overwrite},
+    {.name = "group",
+     .takes = TAKES_VALUE,
+     .set = set_text,
+     .to = &receiver.options.group,
+     .value = WORD_GROUP},
+    {.name = "shared", .set = set_flag, .to = &receiver.options.shared},
+    {.name = "at-most-once", .set = set_flag, .to = &receiver.options.at_most_once},
+    {.name = "policy",
+     .takes = TAKES_VALUE,
+     .set = set_choice,
+     .to = &receiver.options.policy,
+     .choices = policy_names,
+     .value = WORD_CHOICE},
+    {.name = "max-lag", .takes = TAKES_VALUE, .set = set_size, .to = &receiver.options.max_lag},
+    {.name = "from",
+     .takes = TAKES_VALUE,
+     .set = set_where,
+     .to = &receiver.from,
+     .choices = from_names,
+     .value = WORD_CHOICE},
+    OPTION_COUNT(&receiver.count),
+    {.name = "follow", .set = set_follow},
+    OPTION_WAIT(&receiver.request.wait),
+    OPTION_TIMEOUT(&receiver.request.timeout_ns),
+    OPTIONS_PROGRESS(&receiver.progress_choice),
+    OPTIONS_END,
+};
+
+static int run(int count, char **operands) {
+  receiver.request.name = one_name(count, operands);
   if (receiver.append && receiver.overwrite)
     usage_error("--append and --overwrite exclude each other");
-  const struct ringbus_consumer_options *options = &receiver.options;
-  if (options->shared && options->group == NULL)
+  check_shape(&receiver.shape);
+  struct ringbus_consumer_options *wanted = &receiver.options;
+  if (wanted->shared && wanted->group == NULL)
     usage_error("--shared expects --group GROUP: who shares it names it");
-  if (options->shared && (options->policy != RINGBUS_GATE || options->max_lag != 0))
+  if (wanted->shared && (wanted->policy != RINGBUS_GATE || wanted->max_lag != 0))
     usage_error("--shared: such a group is always waited for: no --max-lag, no --policy but gate");
-  if (options->at_most_once && !options->shared)
+  if (wanted->at_most_once && !wanted->shared)
     usage_error("--at-most-once is for members of a group with --shared");
-  receiver.request.name = argv[optind];
+  wanted->start = receiver.from.start;
+  wanted->position = receiver.from.position;
 
   catch_stop_signals();
   ringbus_ring *ring;
@@ -593,3 +560,12 @@ int recv_run(int argc, char **argv) {
   }
   return code;
 }
+
+const struct verb recv_verb = {
+    .name = "recv",
+    .summary = "write messages to standard output or a file",
+    .help = help,
+    .options = options,
+    .run = run,
+    .operands = {WORD_RING},
+};

@@ -6,18 +6,16 @@
  *                                                                cannot be ended ──▶ retire, make anew */
 #include "command.h"
 
-#include <ctype.h>
+#include <cjson/cJSON.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-const char repair_help[] =
-    "Usage: ringbus repair NAME [--evict [SLOT] [--or-retire]] [--timeout SECONDS]\n"
+static const char help[] =
+    "Usage: ringbus repair NAME [OPTIONS]\n"
     "Do now what readers and producers do by themselves when they have to wait: give up what dead\n"
     "producers had begun and not committed, and stop waiting for dead readers whose group does "
     "not\n"
@@ -35,6 +33,10 @@ const char repair_help[] =
     "                      Whoever is attached is told (stale), and what that process may still\n"
     "                      write is nobody's\n"
     "  --timeout SECONDS   wait at most this long for its end (default 10; fractions allowed)\n"
+    "  --json              print one JSON object: name, recovered (messages given up), forgotten "
+    "and\n"
+    "                      no_longer_gating (names of groups), evicted and blocked_by (null, or a\n"
+    "                      participant as in 'ringbus info --json'), retired (true or false)\n"
     "\n"
     "Without --or-retire a process that cannot be ended keeps its place.\n"
     "\n"
@@ -43,23 +45,31 @@ const char repair_help[] =
     "  ringbus repair quotes --evict --or-retire\n"
     "  ringbus repair quotes --evict 2 --timeout 1\n";
 
-static const struct option long_options[] = {
-    {"evict", optional_argument, NULL, 'e'},
-    {"or-retire", no_argument, NULL, 'r'},
-    {"timeout", required_argument, NULL, 't'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
+enum { MOST_SLOTS = 1023, MOST_GROUPS = 64 };
 
-enum { MOST_SLOTS = 1023, MOST_GROUPS = 64, LOOKS = 20, LOOK_NS = 50000000 };
+static bool evicts, or_retires, json;
+static uint32_t evicted_slot; /* 0: whoever blocks */
+static int64_t timeout_ns = INT64_C(10000000000);
 
-struct repair {
-  const char *name;
-  ringbus_ring *ring;
-  bool evicts, or_retires;
-  uint32_t slot; /* whom to evict; 0: whoever blocks */
-  int64_t timeout_ns;
-  bool done_something;
+/* What has been done, for --json; without it, it is said at once. */
+static struct {
+  bool any, retired;
+  uint64_t recovered;
+  cJSON *forgotten, *no_longer_gating, *evicted, *blocked_by;
+} done;
+
+static void set_evict(const struct verb_option *option, const char *text) {
+  (void)option;
+  evicts = true;
+  evicted_slot = text == NULL ? 0 : (uint32_t)parse_number("--evict", text, 1, MOST_SLOTS);
+}
+
+static const struct verb_option options[] = {
+    {.name = "evict", .takes = MAY_TAKE_VALUE, .set = set_evict, .value = WORD_NUMBER},
+    {.name = "or-retire", .set = set_flag, .to = &or_retires},
+    OPTION_TIMEOUT(&timeout_ns),
+    OPTION_JSON(&json),
+    OPTIONS_END,
 };
 
 static const char *plural(uint64_t number) { return number == 1 ? "" : "s"; }
@@ -75,50 +85,39 @@ static void look_at_groups(const ringbus_ring *ring, struct groups *groups) {
       groups->info[index] = (struct ringbus_group_info){.name = ""};
 }
 
-/* print_changes: what has become of them. Returns whether anything has. */
-static bool print_changes(struct groups *before, const struct groups *after) {
-  bool any = false;
+/* tell_changes: what has become of them. */
+static void tell_changes(struct groups *before, const struct groups *after) {
   for (uint32_t index = 0; index < MOST_GROUPS; index++) {
     struct ringbus_group_info *was = &before->info[index];
     const struct ringbus_group_info *is = &after->info[index];
     bool gone = strcmp(was->name, is->name) != 0;
     if (was->name[0] == '\0' || (!gone && was->gating == is->gating))
       continue;
-    any = true;
-    printf("%s group %s, whose reader is dead\n", gone ? "forgot" : "no longer waits for",
-           make_printable(was->name));
+    done.any = true;
+    const char *name = make_printable(was->name);
+    if (json)
+      cJSON_AddItemToArray(gone ? done.forgotten : done.no_longer_gating, cJSON_CreateString(name));
+    else
+      printf("%s group %s, whose reader is dead\n", gone ? "forgot" : "no longer waits for", name);
   }
-  return any;
 }
 
-/* clear_away: returns COMMAND_OK, or an exit code after reporting. */
-static int clear_away(struct repair *repair) {
+/* repair: returns COMMAND_OK, or an exit code after reporting. */
+static int repair(const char *name, ringbus_ring *ring) {
   static struct groups before, after;
   uint64_t recovered;
-  look_at_groups(repair->ring, &before);
-  int error = ringbus_ring_repair(repair->ring, &recovered);
+  look_at_groups(ring, &before);
+  int error = ringbus_ring_repair(ring, &recovered);
   if (error != 0)
-    return failed_call(repair->name, error);
-  look_at_groups(repair->ring, &after);
-  if (recovered > 0)
+    return failed_call(name, error);
+  look_at_groups(ring, &after);
+  if (recovered > 0 && !json)
     printf("gave up %" PRIu64 " message%s that dead producers had begun and not committed\n",
            recovered, plural(recovered));
-  if (print_changes(&before, &after) || recovered > 0)
-    repair->done_something = true;
+  tell_changes(&before, &after);
+  done.any = done.any || recovered > 0;
+  done.recovered += recovered;
   return COMMAND_OK;
-}
-
-/* find_blocker: whose claim stays open while we look, for a second. One that ends sooner blocks nobody. */
-static bool find_blocker(const ringbus_ring *ring, struct ringbus_blame *blame) {
-  if (ringbus_ring_blame(ring, RINGBUS_CONSUMER, blame) != 0)
-    return false;
-  uint64_t position = blame->position;
-  for (int looks = 0; looks < LOOKS; looks++) {
-    nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
-    if (ringbus_ring_blame(ring, RINGBUS_CONSUMER, blame) != 0 || blame->position != position)
-      return false;
-  }
-  return blame->slot != 0;
 }
 
 static void print_blocker(const char *what, const struct ringbus_blame *blame) {
@@ -160,112 +159,124 @@ static int make_anew(const char *name, const ringbus_ring *ring) {
     notice("%s: the new ring belongs to user %u, the old one did to %u", name, (unsigned)geteuid(),
            (unsigned)status.st_uid);
   ringbus_ring_close(made);
-  printf("retired the ring, and made an empty one like it\n");
+  done.retired = true;
+  if (!json)
+    puts("retired the ring, and made an empty one like it");
   return COMMAND_OK;
 }
 
 /* retire: the process could not be ended, for the reason that has been said. */
-static int retire(const struct repair *repair) {
+static int retire(const char *name, ringbus_ring *ring) {
   struct ringbus_ring_info info;
-  int error = ringbus_ring_info(repair->ring, &info);
+  int error = ringbus_ring_info(ring, &info);
   if (error == 0 && info.retired)
     error = -ESTALE; /* by somebody else meanwhile: what has its name now is not to be removed */
   if (error == 0)
-    error = ringbus_ring_remove(repair->name, true);
-  return error == 0 ? make_anew(repair->name, repair->ring) : failed_call(repair->name, error);
+    error = ringbus_ring_remove(name, true);
+  return error == 0 ? make_anew(name, ring) : failed_call(name, error);
 }
 
 /* evict: who it is has been said. */
-static int evict(struct repair *repair, const struct ringbus_participant *whom) {
+static int evict(const char *name, ringbus_ring *ring, const struct ringbus_participant *whom) {
   fflush(stdout); /* whatever happens now */
-  int error = ringbus_ring_evict(repair->ring, whom, repair->timeout_ns);
-  if (error == 0) {
-    repair->done_something = true;
-    puts("it has ended");
-    return clear_away(repair);
+  int error = ringbus_ring_evict(ring, whom, timeout_ns);
+  if (error != 0) {
+    const char *detail = ringbus_error_detail();
+    const char *reason = *detail ? detail : ringbus_strerror(error);
+    /* Not for what would be wrong with the next ring, too. */
+    if (!or_retires || error == -EINVAL || error == -ESTALE)
+      return failed_because(name, error, "%s: --or-retire retires the ring without it", reason);
+    notice("%s: %s", name, reason);
+    return retire(name, ring);
   }
-  const char *detail = ringbus_error_detail();
-  const char *reason = *detail ? detail : ringbus_strerror(error);
-  /* Not for what would be wrong with the next ring, too. */
-  if (!repair->or_retires || error == -EINVAL || error == -ESTALE)
-    return failed_because(repair->name, error, "%s: --or-retire retires the ring without it",
-                          reason);
-  notice("%s: %s", repair->name, reason);
-  return retire(repair);
+  done.any = true;
+  done.evicted = json ? participant_object(whom) : NULL;
+  if (!json)
+    puts("it has ended");
+  return repair(name, ring);
 }
 
 /* evict_slot: whoever holds it. */
-static int evict_slot(struct repair *repair) {
+static int evict_slot(const char *name, ringbus_ring *ring) {
   struct ringbus_participant participant;
   char who[DESCRIPTION_BYTES];
-  int error = ringbus_ring_participant(repair->ring, repair->slot, &participant);
+  int error = ringbus_ring_participant(ring, evicted_slot, &participant);
   if (error == -ENOENT)
-    return failed_because(repair->name, error,
+    return failed_because(name, error,
                           "nobody holds slot %" PRIu32 ": 'ringbus info' shows who holds which",
-                          repair->slot);
+                          evicted_slot);
   if (error != 0)
-    return failed_call(repair->name, error);
-  printf("%s %s\n",
-         participant.alive ? "ending" : "nothing to end:", describe_participant(&participant, who));
-  return participant.alive ? evict(repair, &participant) : COMMAND_OK;
+    return failed_call(name, error);
+  if (!json)
+    printf("%s %s\n", participant.alive ? "ending" : "nothing to end:",
+           describe_participant(&participant, who));
+  return participant.alive ? evict(name, ring, &participant) : COMMAND_OK;
 }
 
-static int repair_ring(struct repair *repair) {
+static int repair_ring(const char *name, ringbus_ring *ring) {
   struct ringbus_blame blame;
-  int code = clear_away(repair);
+  int code = repair(name, ring);
   if (code != COMMAND_OK)
     return code;
-  if (repair->evicts && repair->slot != 0)
-    return evict_slot(repair);
-  bool blocked = find_blocker(repair->ring, &blame);
-  if (blocked && repair->evicts) {
-    print_blocker("ending", &blame);
-    return evict(repair, &blame.participant);
+  if (evicted_slot != 0)
+    return evict_slot(name, ring);
+  bool blocked = find_blocker(ring, &blame);
+  if (blocked && evicts) {
+    if (!json)
+      print_blocker("ending", &blame);
+    return evict(name, ring, &blame.participant);
   }
-  if (blocked)
+  if (json)
+    done.blocked_by = blocked ? participant_object(&blame.participant) : NULL;
+  else if (blocked)
     print_blocker("readers wait for", &blame);
-  else if (repair->evicts)
+  else if (evicts)
     puts("nobody keeps readers waiting");
-  else if (!repair->done_something)
+  else if (!done.any)
     puts("nothing to repair");
   return COMMAND_OK;
 }
 
-int repair_run(int argc, char **argv) {
-  struct repair repair = {.timeout_ns = INT64_C(10000000000)};
-  int found;
-  while ((found = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
-    switch (found) {
-    case 'e':
-      repair.evicts = true;
-      /* getopt knows optional values only behind '='; a number behind the option is one, too. */
-      if (optarg == NULL && optind < argc && isdigit((unsigned char)argv[optind][0]))
-        optarg = argv[optind++];
-      repair.slot = optarg == NULL ? 0 : (uint32_t)parse_number("--evict", optarg, 1, MOST_SLOTS);
-      break;
-    case 'r':
-      repair.or_retires = true;
-      break;
-    case 't':
-      repair.timeout_ns = parse_seconds("--timeout", optarg);
-      break;
-    case 'h':
-      return verb_help(repair_help);
-    default:
-      usage_error_option(found, argv);
-    }
-  }
-  if (argc - optind != 1)
-    usage_error("expected one NAME, got %d", argc - optind);
-
-  if (repair.or_retires && !repair.evicts)
-    usage_error("--or-retire is for --evict");
-
-  repair.name = argv[optind];
-  int error = ringbus_ring_open(repair.name, NULL, &repair.ring);
-  if (error != 0)
-    return failed_call(repair.name, error);
-  int code = repair_ring(&repair);
-  ringbus_ring_close(repair.ring);
-  return code;
+static void add_or_null(cJSON *object, const char *key, cJSON *item) {
+  cJSON_AddItemToObject(object, key, item != NULL ? item : cJSON_CreateNull());
 }
+
+/* print_done: also what was done before something failed. */
+static int print_done(const char *name) {
+  cJSON *object = cJSON_CreateObject();
+  add_name(object, "name", name);
+  add_whole(object, "recovered", done.recovered);
+  add_or_null(object, "forgotten", done.forgotten);
+  add_or_null(object, "no_longer_gating", done.no_longer_gating);
+  add_or_null(object, "evicted", done.evicted);
+  add_or_null(object, "blocked_by", done.blocked_by);
+  cJSON_AddBoolToObject(object, "retired", done.retired);
+  return print_line(object);
+}
+
+static int run(int count, char **operands) {
+  const char *name = one_name(count, operands);
+  if (or_retires && !evicts)
+    usage_error("--or-retire is for --evict");
+  ringbus_ring *ring;
+  int error = ringbus_ring_open(name, NULL, &ring);
+  if (error != 0)
+    return failed_call(name, error);
+  if (json) {
+    done.forgotten = cJSON_CreateArray();
+    done.no_longer_gating = cJSON_CreateArray();
+  }
+  int code = repair_ring(name, ring);
+  ringbus_ring_close(ring);
+  int printed = json ? print_done(name) : COMMAND_OK;
+  return code == COMMAND_OK ? printed : code;
+}
+
+const struct verb repair_verb = {
+    .name = "repair",
+    .summary = "clear away what the dead have left, or end whoever blocks",
+    .help = help,
+    .options = options,
+    .run = run,
+    .operands = {WORD_RING},
+};

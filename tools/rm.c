@@ -1,71 +1,67 @@
 /* SPDX-License-Identifier: MIT */
-/* rm.c - `ringbus rm`: remove rings, or a group of them. */
+/* rm.c - `ringbus rm`: remove rings. */
 #include "command.h"
 
-#include <getopt.h>
+#include <cjson/cJSON.h>
+#include <string.h>
 
-const char rm_help[] =
-    "Usage: ringbus rm NAME... [--force]\n"
-    "       ringbus rm NAME... --group GROUP\n"
-    "Remove rings with all that is in them, or only a group that nobody will read for any more, "
-    "so\n"
-    "that the ring stops waiting for it. A file that is not a ring is never removed.\n"
+static const char help[] =
+    "Usage: ringbus rm NAME... [OPTIONS]\n"
+    "Remove rings with all that is in them. A file that is not a ring is never removed. Of a "
+    "ring,\n"
+    "'ringbus group rm' removes a group.\n"
     "\n"
-    "  --force         even while somebody is attached: they are told that the ring is stale\n"
-    "  --group GROUP   remove this group, not the ring; not while its consumer lives\n"
+    "  --force   even while somebody is attached: they are told that the ring is stale\n"
+    "  --json    print a JSON object a line for each ring: name, removed (true or false), error "
+    "(null,\n"
+    "            or why not)\n"
     "\n"
     "Examples\n"
     "  ringbus rm quotes\n"
-    "  ringbus rm --force ./recording.ring\n"
-    "  ringbus rm quotes --group archvie\n";
+    "  ringbus rm --force jobs trace\n";
 
-static const struct option long_options[] = {
-    {"force", no_argument, NULL, 'f'},
-    {"group", required_argument, NULL, 'g'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+static bool force, json;
+
+static const struct verb_option options[] = {
+    {.name = "force", .letter = 'f', .set = set_flag, .to = &force},
+    OPTION_JSON(&json),
+    OPTIONS_END,
 };
 
-static int remove_group(const char *name, const char *group) {
-  ringbus_ring *ring;
-  int error = ringbus_ring_open(name, NULL, &ring);
-  if (error != 0)
-    return error;
-  error = ringbus_ring_remove_group(ring, group);
-  ringbus_ring_close(ring);
-  return error;
+static int remove_ring(const char *name) {
+  int code = COMMAND_OK, error = ringbus_ring_remove(name, force);
+  char why[256] = "";
+  if (error != 0) {
+    const char *detail = ringbus_error_detail();
+    strncpy(why, *detail ? detail : ringbus_strerror(error), sizeof why - 1);
+    code = failed_call(name, error);
+  }
+  if (!json)
+    return code;
+  cJSON *object = cJSON_CreateObject();
+  add_name(object, "name", name);
+  cJSON_AddBoolToObject(object, "removed", error == 0);
+  add_name(object, "error", error == 0 ? NULL : why);
+  int printed = print_line(object);
+  return code == COMMAND_OK ? printed : code;
 }
 
-int rm_run(int argc, char **argv) {
-  bool force = false;
-  const char *group = NULL;
-  int found;
-  while ((found = getopt_long(argc, argv, ":fg:h", long_options, NULL)) != -1) {
-    switch (found) {
-    case 'f':
-      force = true;
-      break;
-    case 'g':
-      group = optarg;
-      break;
-    case 'h':
-      return verb_help(rm_help);
-    default:
-      usage_error_option(found, argv);
-    }
-  }
-  if (optind == argc)
+static int run(int count, char **operands) {
+  if (count == 0)
     usage_error("expected at least one NAME");
-  if (force && group)
-    usage_error("--force is for rings, not for a group");
-
   int first_failure = COMMAND_OK;
-  for (int index = optind; index < argc; index++) {
-    int error = group ? remove_group(argv[index], group) : ringbus_ring_remove(argv[index], force);
-    if (error != 0) {
-      int code = failed_call(argv[index], error);
-      first_failure = first_failure == COMMAND_OK ? code : first_failure;
-    }
+  for (int index = 0; index < count; index++) {
+    int code = remove_ring(operands[index]);
+    first_failure = first_failure == COMMAND_OK ? code : first_failure;
   }
   return first_failure;
 }
+
+const struct verb rm_verb = {
+    .name = "rm",
+    .summary = "remove rings",
+    .help = help,
+    .options = options,
+    .run = run,
+    .operands = {WORD_RING, WORD_RING, WORD_RING, WORD_RING},
+};

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* send.c - `ringbus send`: publish files or standard input, message by message.
  *
- *   line, nul   read into a buffer, find the delimiters, send what they delimit in batches
+ *   line, nul, length
+ *               read into a buffer, find the messages in it, send them in batches
  *   raw         claim room in the ring and read(2) the file straight into it: no copy in between,
  *               unless the ring is full, or has many producers: readers would wait behind the claim
  *               for as long as the file lets us wait */
 #include "command.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char send_help[] =
+static const char help[] =
     "Usage: ringbus send NAME [OPTIONS] [FILE...]\n"
     "Publish files, or standard input (no FILE, or -), as messages, in order. Waits while the ring "
     "is\n"
@@ -25,7 +26,8 @@ const char send_help[] =
     "where\n"
     "the last line of a file had none (--raw passes every bit as it is).\n"
     "\n"
-    "  --framing HOW             line (default); nul: messages end with a NUL byte; raw: blocks\n"
+    "  --framing HOW             line (default); nul: messages end with a NUL byte; length: each\n"
+    "                            behind its length (4 bytes, the lowest first); raw: blocks\n"
     "  --raw[=SIZE]              raw, in blocks of at most SIZE bytes: what one read(2) returned\n"
     "                            (default 64K, less in a small ring)\n"
     "  --tag N                   tag every message with this number, 0 to 4294967295\n"
@@ -47,49 +49,19 @@ const char send_help[] =
     "  --progress, -q, --quiet   show messages and rate always, or never (default: if standard "
     "error\n"
     "                            is a terminal)\n"
+    "  --json                    print a JSON object at the end, however it ends: name, messages "
+    "and\n"
+    "                            bytes that were sent, closed (true or false)\n"
     "\n"
     "SIGINT (Ctrl-C) and SIGTERM stop it between two messages; what was sent stays sent. To a ring "
     "of\n"
     "one producer only one sends at a time (exit code 4 tells who does).\n"
     "\n"
     "Examples\n"
-    "  tail -f /var/log/syslog | ringbus send syslog\n"
+    "  tail -F app.log | ringbus send log --create\n"
     "  ringbus send backup --create=16M --raw --close archive.tar\n"
     "  ls /etc | ringbus send jobs --create --multi\n"
     "  find . -print0 | ringbus send paths --framing nul --wait --timeout 10\n";
-
-enum {
-  OPTION_FRAMING = 256,
-  OPTION_RAW,
-  OPTION_TAG,
-  OPTION_COUNT,
-  OPTION_WAIT,
-  OPTION_CREATE,
-  OPTION_MULTI,
-  OPTION_WAIT_CONSUMER,
-  OPTION_CLOSE,
-  OPTION_DRAIN,
-  OPTION_TIMEOUT,
-  OPTION_PROGRESS
-};
-
-static const struct option long_options[] = {
-    {"framing", required_argument, NULL, OPTION_FRAMING},
-    {"raw", optional_argument, NULL, OPTION_RAW},
-    {"tag", required_argument, NULL, OPTION_TAG},
-    {"count", required_argument, NULL, OPTION_COUNT},
-    {"wait", no_argument, NULL, OPTION_WAIT},
-    {"create", optional_argument, NULL, OPTION_CREATE},
-    {"multi", no_argument, NULL, OPTION_MULTI},
-    {"wait-consumer", no_argument, NULL, OPTION_WAIT_CONSUMER},
-    {"close", no_argument, NULL, OPTION_CLOSE},
-    {"drain", no_argument, NULL, OPTION_DRAIN},
-    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-    {"progress", no_argument, NULL, OPTION_PROGRESS},
-    {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
 
 enum {
   DEFAULT_BLOCK = 64 * 1024,
@@ -104,12 +76,13 @@ struct sender {
   uint64_t block; /* raw: the most bytes of one message; 0: the default */
   uint32_t tag;
   uint64_t count; /* messages still to be sent at most */
-  bool wait_consumer, close, drain;
+  bool wait_consumer, close, drain, json;
   enum progress_choice progress_choice;
 
   ringbus_producer *producer;
   bool many;          /* the ring has many producers */
   size_t max_message; /* with this tag */
+  bool closed;
   struct progress progress;
 };
 
@@ -178,11 +151,11 @@ static int failed_to_read(const char *file, int system_error) {
   return failed_because(file, -system_error, "cannot read: %s", strerror(system_error));
 }
 
-/* ---------------------------------------------------------------- messages with a delimiter */
+/* ---------------------------------------------------------------- messages out of a file */
 
 /* A file that is being cut into messages:   buffer [ done | message begun | room to read into ]
  *                                                         begin           end             size
- * scanned: no delimiter in [begin, scanned). number: of the message at begin, from 1. */
+ * scanned: of the message begun, so much is known to have no delimiter. number: its own, from 1. */
 struct input {
   const char *name;
   int fd;
@@ -191,8 +164,14 @@ struct input {
   uint64_t number;
 };
 
-static int too_long(const struct sender *sender, const struct input *input) {
-  return failed_because(sender->request.name, -EMSGSIZE,
+static int too_long(const struct sender *sender, const struct input *input, size_t length) {
+  const char *name = sender->request.name;
+  if (sender->framing == FRAMING_LENGTH)
+    return failed_because(name, -EMSGSIZE,
+                          "%s: message %" PRIu64 " has a length of %zu before it, the longest of "
+                          "this ring is %zu bytes: is it --framing length at all?",
+                          input->name, input->number, length, sender->max_message);
+  return failed_because(name, -EMSGSIZE,
                         "%s: %s %" PRIu64 " is longer than %zu bytes, the longest message of this "
                         "ring: create it with a larger --capacity, or send --raw",
                         input->name, sender->framing == FRAMING_NUL ? "message" : "line",
@@ -222,30 +201,27 @@ static int send_batch(struct sender *sender, const struct iovec *messages, size_
   return COMMAND_OK;
 }
 
-/* send_delimited: send all messages in the buffer that are complete. */
-static int send_delimited(struct sender *sender, struct input *input) {
-  const char delimiter = framing_delimiter(sender->framing);
+/* send_framed: send all messages in the buffer that are complete. */
+static int send_framed(struct sender *sender, struct input *input) {
   struct iovec batch[BATCH];
   size_t in_batch;
   do {
-    bool long_one = false;
+    struct framed found = {.length = 0};
     for (in_batch = 0; in_batch < BATCH && in_batch < sender->count; in_batch++) {
-      char *from = input->buffer + input->scanned;
-      char *found = memchr(from, delimiter, input->end - input->scanned);
-      input->scanned = found == NULL ? input->end : (size_t)(found - input->buffer);
-      size_t length = input->scanned - input->begin;
-      long_one = length > sender->max_message;
-      if (found == NULL || long_one)
+      found = unframe(sender->framing, input->buffer + input->begin, input->end - input->begin,
+                      input->scanned);
+      input->scanned = found.whole ? 0 : found.scanned;
+      if (!found.whole || found.length > sender->max_message)
         break;
-      batch[in_batch] = (struct iovec){input->buffer + input->begin, length};
-      input->begin = input->scanned = input->scanned + 1;
+      batch[in_batch] = (struct iovec){input->buffer + input->begin + found.begin, found.length};
+      input->begin += found.used;
       input->number++;
     }
     int code = send_batch(sender, batch, in_batch);
     if (code != COMMAND_OK)
       return code;
-    if (long_one)
-      return too_long(sender, input);
+    if (found.length > sender->max_message)
+      return too_long(sender, input, found.length);
   } while (in_batch == BATCH);
   return COMMAND_OK;
 }
@@ -255,7 +231,6 @@ static int read_more(struct input *input, bool *ended) {
   if (input->begin > 0) {
     memmove(input->buffer, input->buffer + input->begin, input->end - input->begin);
     input->end -= input->begin;
-    input->scanned -= input->begin;
     input->begin = 0;
   }
   if (input->end == input->size) {
@@ -280,6 +255,17 @@ static int read_more(struct input *input, bool *ended) {
   }
 }
 
+/* send_rest: what the file ends with. */
+static int send_rest(struct sender *sender, struct input *input) {
+  size_t rest = input->end - input->begin;
+  if (sender->framing == FRAMING_LENGTH)
+    return failed_because(input->name, -EINVAL,
+                          "it ends in the midst of message %" PRIu64 ": %zu bytes of it, with its "
+                          "length, are there and were not sent",
+                          input->number, rest);
+  return send_batch(sender, &(struct iovec){input->buffer + input->begin, rest}, 1);
+}
+
 static int send_messages(struct sender *sender, const char *file, int fd) {
   struct input input = {.name = file, .fd = fd, .size = FIRST_BUFFER, .number = 1};
   input.buffer = malloc(input.size);
@@ -290,12 +276,10 @@ static int send_messages(struct sender *sender, const char *file, int fd) {
   while (code == COMMAND_OK && !ended && sender->count > 0) {
     code = read_more(&input, &ended);
     if (code == COMMAND_OK)
-      code = send_delimited(sender, &input);
+      code = send_framed(sender, &input);
   }
-  if (code == COMMAND_OK && sender->count > 0 && input.begin < input.end) {
-    struct iovec last = {input.buffer + input.begin, input.end - input.begin};
-    code = send_batch(sender, &last, 1);
-  }
+  if (code == COMMAND_OK && sender->count > 0 && input.begin < input.end)
+    code = send_rest(sender, &input);
   free(input.buffer);
   return code;
 }
@@ -429,6 +413,7 @@ static int send_all(struct sender *sender, ringbus_ring *ring, char **files) {
   code = send_files(sender, files);
   if (code == COMMAND_OK && sender->close) {
     int error = ringbus_producer_finish(sender->producer);
+    sender->closed = error == 0;
     code = error == 0 ? COMMAND_OK : failed_to_send(sender, error);
   }
   if (code == COMMAND_OK && sender->drain)
@@ -474,66 +459,79 @@ static int attach_and_send(struct sender *sender, char **files) {
   return code;
 }
 
-int send_run(int argc, char **argv) {
-  struct sender sender = {.count = UINT64_MAX, .request.timeout_ns = RINGBUS_FOREVER};
-  int found;
-  while ((found = getopt_long(argc, argv, ":qh", long_options, NULL)) != -1) {
-    switch (found) {
-    case OPTION_FRAMING:
-      sender.framing = parse_framing("--framing", optarg);
-      break;
-    case OPTION_RAW:
-      sender.framing = FRAMING_RAW;
-      sender.block = optarg == NULL ? 0 : parse_size("--raw", optarg);
-      break;
-    case OPTION_TAG:
-      sender.tag = (uint32_t)parse_number("--tag", optarg, 0, UINT32_MAX);
-      break;
-    case OPTION_COUNT:
-      sender.count = parse_number("--count", optarg, 1, UINT64_MAX);
-      break;
-    case OPTION_WAIT:
-      sender.request.wait = true;
-      break;
-    case OPTION_CREATE:
-      sender.request.create = true;
-      sender.request.create_capacity = optarg == NULL ? 0 : parse_capacity("--create", optarg);
-      break;
-    case OPTION_MULTI:
-      sender.request.many_producers = true;
-      break;
-    case OPTION_WAIT_CONSUMER:
-      sender.wait_consumer = true;
-      break;
-    case OPTION_CLOSE:
-      sender.close = true;
-      break;
-    case OPTION_DRAIN:
-      sender.drain = true;
-      break;
-    case OPTION_TIMEOUT:
-      sender.request.timeout_ns = parse_seconds("--timeout", optarg);
-      break;
-    case OPTION_PROGRESS:
-      sender.progress_choice = PROGRESS_ALWAYS;
-      break;
-    case 'q':
-      sender.progress_choice = PROGRESS_NEVER;
-      break;
-    case 'h':
-      return verb_help(send_help);
-    default:
-      usage_error_option(found, argv);
-    }
-  }
-  if (optind == argc)
+static int print_sent(const struct sender *sender) {
+  cJSON *object = cJSON_CreateObject();
+  add_name(object, "name", sender->request.name);
+  add_whole(object, "messages", sender->progress.messages);
+  add_whole(object, "bytes", sender->progress.bytes);
+  cJSON_AddBoolToObject(object, "closed", sender->closed);
+  return print_line(object);
+}
+
+static struct sender sender = {.count = UINT64_MAX, .request.timeout_ns = RINGBUS_FOREVER};
+
+static void set_raw(const struct verb_option *option, const char *text) {
+  sender.framing = FRAMING_RAW;
+  if (text != NULL)
+    set_size(option, text);
+}
+
+static void set_create(const struct verb_option *option, const char *text) {
+  sender.request.create = true;
+  if (text != NULL)
+    set_capacity(option, text);
+}
+
+static const struct verb_option options[] = {
+    {.name = "framing",
+     .takes = TAKES_VALUE,
+     .set = set_choice,
+     .to = &sender.framing,
+     .choices = framing_names,
+     .value = WORD_CHOICE},
+    {.name = "raw", .takes = MAY_TAKE_VALUE, .set = set_raw, .to = &sender.block},
+    {.name = "tag",
+     .takes = TAKES_VALUE,
+     .set = set_number32,
+     .to = &sender.tag,
+     .most = UINT32_MAX},
+    OPTION_COUNT(&sender.count),
+    OPTION_WAIT(&sender.request.wait),
+    {.name = "create",
+     .takes = MAY_TAKE_VALUE,
+     .set = set_create,
+     .to = &sender.request.create_capacity},
+    {.name = "multi", .set = set_flag, .to = &sender.request.many_producers},
+    {.name = "wait-consumer", .set = set_flag, .to = &sender.wait_consumer},
+    {.name = "close", .set = set_flag, .to = &sender.close},
+    {.name = "drain", .set = set_flag, .to = &sender.drain},
+    OPTION_TIMEOUT(&sender.request.timeout_ns),
+    OPTIONS_PROGRESS(&sender.progress_choice),
+    OPTION_JSON(&sender.json),
+    OPTIONS_END,
+};
+
+static int run(int count, char **operands) {
+  if (count == 0)
     usage_error("expected the NAME of a ring");
   if (sender.request.wait && sender.request.create)
     usage_error("--wait and --create exclude each other");
-  sender.request.name = argv[optind];
-  char **files = argv + optind + 1;
+  sender.request.name = operands[0];
+  char **files = operands + 1;
 
   catch_stop_signals();
   int code = check_files(files);
-  return code == COMMAND_OK ? attach_and_send(&sender, files) : code;
+  if (code == COMMAND_OK)
+    code = attach_and_send(&sender, files);
+  int printed = sender.json ? print_sent(&sender) : COMMAND_OK;
+  return code == COMMAND_OK ? printed : code;
 }
+
+const struct verb send_verb = {
+    .name = "send",
+    .summary = "publish files or standard input",
+    .help = help,
+    .options = options,
+    .run = run,
+    .operands = {WORD_RING, WORD_FILE, WORD_FILE, WORD_FILE},
+};

@@ -14,7 +14,7 @@ expect 0 "" "$ringbus" --help >help
 grep -q "Exit codes" help || fail "no exit codes in the help"
 expect 0 "" "$ringbus" --version >version
 grep -qE '^ringbus [0-9]+\.[0-9]+\.[0-9]+$' version || fail "version: $(cat version)"
-for verb in create info dump send recv repair rm; do
+for verb in create ls info check repair rm group send recv tail dump; do
   expect 0 "" "$ringbus" $verb --help >help
   grep -q "Examples" help || fail "no examples in the help of $verb"
 done
@@ -40,7 +40,7 @@ expect 2 "expected hold or drop" "$ringbus" create r --no-group keep
 expect 2 "expected membarrier, fence or never" "$ringbus" create r --wake now
 expect 2 "expected octal permissions" "$ringbus" create r --mode 0999
 expect 2 "name or number of a group" "$ringbus" create r --file-group "no such group"
-expect 2 "expected line, nul or raw" "$ringbus" send r --framing lines
+expect 2 "expected line, nul, length or raw" "$ringbus" send r --framing lines
 expect 2 "expected a number of bytes" "$ringbus" send r --raw=64X
 expect 2 "expected seconds" "$ringbus" recv r --timeout -1
 expect 2 "expected seconds" "$ringbus" recv r --timeout 1m
@@ -444,13 +444,12 @@ expect 4 "force" "$ringbus" rm r
 grep -q "producer.*alive.*$producer.*ringbus send" text || fail "$(cat text)"
 
 test_that "a group is removed by its name, but not while its consumer lives"
-expect 4 "living consumer" "$ringbus" rm r --group g
-expect 2 "not for a group" "$ringbus" rm r --group g --force
+expect 4 "living consumer" "$ringbus" group rm r g
 "$ringbus" create typo --capacity 4K
 echo one | "$ringbus" send typo
 expect 0 "" "$ringbus" recv typo --group misspelt --from newest
-expect 0 "" "$ringbus" rm typo --group misspelt
-expect 1 "no group" "$ringbus" rm typo --group misspelt
+expect 0 "" "$ringbus" group rm typo misspelt
+expect 1 "no group" "$ringbus" group rm typo misspelt
 "$ringbus" info typo >text
 ! grep -q misspelt text || fail "$(cat text)"
 expect 0 "" "$ringbus" rm typo

@@ -80,6 +80,7 @@ catches_signals() { # the process has come so far that SIGTERM (bit 14) is caugh
   [ "$(cat "/proc/$1/comm")" = ringbus ] &&
     [ $((16#$(sed -n 's/^SigCgt:\t//p' "/proc/$1/status") & 0x4000)) != 0 ]
 }
+sleeps() { grep -q "^State:	S" "/proc/$1/status"; }
 # A pipe whose two ends are opened here without waiting for the other: reading is 7, writing is 9. A
 # command that shall be the only one at its end is started with the other one closed.
 open_pipe() {

@@ -126,7 +126,7 @@ for member in 1 2 3; do
 done
 shares() { "$ringbus" info r | grep -q "g: .*shared by $1"; }
 until_true shares 3
-expect 4 "3 living members" "$ringbus" rm r --group g
+expect 4 "3 living members" "$ringbus" group rm r g
 expect 1 "is a shared one" "$ringbus" recv r --group g
 expect 1 "none of them moves it" "$ringbus" recv r --group g --shared --from newest
 "$ringbus" send r --close --drain numbers
@@ -142,7 +142,6 @@ expect 1 "not a shared one" "$ringbus" recv r --group alone --shared
 
 # A batch of 16 of these is more than a pipe holds, and written in pieces.
 seq -f "%05.0f $(head -c 10000 /dev/zero | tr '\0' x)" 400 >padded
-sleeps() { grep -q '^State:	S' "/proc/$1/status"; }
 
 others_have_read() { has_bytes out.1 10000 || has_bytes out.2 10000; }
 
@@ -487,14 +486,6 @@ runs() {
     PATH="$(dirname "$ringbus"):$PATH" bash -eo pipefail -c "$line" >out || fail "example: $line"
   done
 }
-
-test_that "the examples in the help of create, send and recv that concern several are what one can type"
-for verb in create send recv; do
-  examples $verb | grep -E ' (jobs|trace) ' >lines
-  runs <lines
-done
-cmp out <(ls /etc) || fail "$(cat out)"
-"$ringbus" rm jobs trace
 
 test_that "the examples in the help of dump and repair are what one can type"
 "$ringbus" create quotes --many-producers
