@@ -129,7 +129,7 @@ keys "name error state capacity many_producers overwrite producers consumers dea
 keys "name sound error messages wrong notes" json
 json '.sound and .error == null and .wrong == []' json
 "$ringbus" repair r --json >json
-keys "name recovered forgotten no_longer_gating evicted blocked_by" json
+keys "name recovered forgotten no_longer_gating evicted blocked_by retired" json
 json '.recovered == 0 and .forgotten == [] and .evicted == null' json
 expect 1 "no ring" "$ringbus" rm r nowhere full --json >json
 keys "name removed error" json
