@@ -22,12 +22,17 @@ install_here() {
   libdir=$(dirname "$(find "$prefix" -name libringbus.a)")
 }
 
-# expect_greetings DIRECTORY SUFFIX: run producer<suffix>, then consumer<suffix>.
-expect_greetings() {
+# expect_greetings_of PRODUCER CONSUMER: run the one, a command, then the other.
+expect_greetings_of() {
   rm -rf "$RINGBUS_DIR"
   mkdir "$RINGBUS_DIR"
-  "$1/producer$2"
-  [[ $("$1/consumer$2") == $'hello\nworld' ]] || fail "consumer$2 did not get what was sent"
+  $1
+  [[ $($2) == $'hello\nworld' ]] || fail "${2##*/} did not get what was sent"
+}
+
+# expect_greetings DIRECTORY SUFFIX: run producer<suffix>, then consumer<suffix>.
+expect_greetings() {
+  expect_greetings_of "$1/producer$2" "$1/consumer$2"
 }
 
 # Each public header compiles alone, in every language it is for, with every compiler that is here; layout.h
@@ -62,12 +67,13 @@ symbols() {
 
 # The README's examples are the very lines of the programs that the checks below run.
 readme() {
-  local program lines
-  for program in producer consumer; do
-    lines=$(sed -n '/README begin/,/README end/ { /README/d; p }' \
-      "$source/tests/consumer/$program.c")
+  local program part lines
+  for program in producer.c:1 consumer.c:1 greetings.cpp:1 greetings.cpp:2; do
+    part=${program#*:}
+    lines=$(awk -v part="$part" '/README end/ { n = "" } n == part
+      /README begin/ { n = ++parts }' "$source/tests/consumer/${program%:*}")
     [[ -n $lines && $(<"$source/README.md") == *"$lines"* ]] ||
-      fail "README.md does not show $program.c"
+      fail "README.md does not show ${program%:*}"
   done
 }
 
@@ -110,6 +116,11 @@ pkg_config() {
       done
     done
   done
+  # shellcheck disable=SC2046 # words on purpose
+  g++ -std=c++17 -Wall -Wextra -pedantic -Werror $("${found[@]}" --cflags) \
+    "$source/tests/consumer/greetings.cpp" -o "$temporary/greetings" $("${found[@]}" --libs) ||
+    fail "greetings.cpp"
+  expect_greetings_of "$temporary/greetings produce" "$temporary/greetings consume"
 }
 
 cmake_package() {
