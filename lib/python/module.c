@@ -371,6 +371,8 @@ static PyMethodDef functions[] = {
     {"rings", module_rings, METH_VARARGS,
      "rings(directory=None, /)\n--\n\n"
      "The names of the rings in a directory (None: directory()), in no order."},
+    {"_array_header", array_header, METH_O, NULL},
+    {"_array_begin", array_begin, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -5,7 +5,8 @@
  *   ring.c      Ring: create, open, describe
  *   producer.c  Producer, Claim
  *   reader.c    Consumer, Observer, Message
- *   ringbus/    the package: what is written in Python (numpy, asyncio, pickling), and the type stubs
+ *   ndarray.c   the header of arrays
+ *   ringbus/    the package: what is written in Python, and the type stubs
  *
  * Only the stable ABI of CPython 3.11 is used, so one build serves that version and all later ones.
  *
@@ -119,6 +120,8 @@ PyObject *ring_open(PyObject *module, PyObject *args, PyObject *keywords);
 PyObject *producer_attach(PyObject *ring, PyObject *args, PyObject *keywords);
 PyObject *consumer_attach(PyObject *ring, PyObject *args, PyObject *keywords);
 PyObject *observer_attach(PyObject *ring, PyObject *args, PyObject *keywords);
+PyObject *array_header(PyObject *module, PyObject *buffer);
+PyObject *array_begin(PyObject *module, PyObject *args);
 extern const char ring_create_doc[], ring_open_doc[], producer_attach_doc[], consumer_attach_doc[],
     observer_attach_doc[];
 

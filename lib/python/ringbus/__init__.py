@@ -22,25 +22,15 @@ from ringbus._ringbus import (
 __all__ = [
     "Blame", "Busy", "Claim", "Consumer", "Damaged", "Denied", "Empty", "EndOfStream", "Error", "Exists",
     "Finished", "Forked", "Full", "Group", "Lapped", "Message", "NotFound", "Observer", "Participant",
-    "Producer", "Ring", "RingInfo", "Stale", "Timeout", "TooLong", "Unsupported", "create", "directory",
+    "Producer", "Ring", "RingInfo", "Stale", "Timeout", "TooLong", "Unsupported", "array", "create", "directory",
     "open", "remove", "rings"]
 
+from ringbus import _arrays
+from ringbus._arrays import array
 
-def _recv_records(self, dtype, max=1024, timeout=None, *, shape=()):
-    """As many of the next messages as are there, up to max, but at least one: a numpy array of this
-    dtype (and, if each message is several of them, shape (number of messages, *shape)). Each has the
-    size of an element; the batch ends before one that has another, which is a ValueError if it is the
-    next one. Not in groups that are shared or may be lapped (ValueError). Raises as recv."""
-    import numpy
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    records = numpy.empty((max, *shape), dtype)
-    if records.dtype.hasobject:
-        raise ValueError("Python objects cannot be received")
-    # as bytes: not every dtype has a buffer format
-    got = self.recv_records_into(records.reshape(max, -1).view("u1"), timeout)
-    return records[:got]
-
-
-_recv_records.__name__ = "recv_records"
-_recv_records.__qualname__ = "Consumer.recv_records"
-Consumer.recv_records = _recv_records
+# What needs numpy, which is imported when it is first used.
+Consumer.recv_records = _arrays.recv_records
+Consumer.latest_array = _arrays.latest_array
+Consumer.recv_array = Observer.recv_array = _arrays.recv_array
+Producer.send_array = _arrays.send_array
+Message.array = _arrays.message_array
