@@ -59,7 +59,7 @@ static PyObject *type_of_error(int error, enum side side) {
   return error_base;
 }
 
-static PyObject *raise_text(int error, enum side side, const char *text) {
+PyObject *raise_text(int error, enum side side, const char *text) {
   if (error == RAISED)
     return NULL;
   if (error == -ENOMEM)

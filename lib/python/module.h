@@ -55,13 +55,14 @@ extern PyTypeObject *ring_type, *producer_type, *claim_type, *consumer_type, *ob
 
 extern PyObject *error_lapped;
 
-/* raise_error, raise_detail: the exception for -errno; the second with ringbus_error_detail, for slow
- * calls. RAISED is passed over. Both return NULL. READING: -EPIPE is the end of what there is to read,
+/* raise_error, raise_detail, raise_text: the exception for -errno; the second with
+ * ringbus_error_detail, for slow calls; the third with a sentence of one's own. RAISED is passed over. All return NULL. READING: -EPIPE is the end of what there is to read,
  * -EAGAIN and -ETIMEDOUT mean that there is nothing; SENDING: that nothing more can be sent, and that
  * there is no room. */
 enum side { READING, SENDING, NEITHER };
 PyObject *raise_error(int error, enum side side);
 PyObject *raise_detail(int error, enum side side);
+PyObject *raise_text(int error, enum side side, const char *text);
 PyObject *raise_closed(const char *what);
 PyObject *raise_in_use(const char *what);
 /* Gives the exception that is set an attribute. */

@@ -23,6 +23,7 @@ typedef struct {
   unsigned in_use;
   int pending; /* -EOVERFLOW that was met behind the last message of a batch */
   bool is_observer;
+  bool awaited; /* an event loop polls its descriptor */
   bool shared;  /* a member of a shared group */
   bool may_lap; /* its group is not always waited for */
   /* of the message that was received last */
@@ -548,6 +549,8 @@ static PyObject *reader_close(PyObject *self, PyObject *unused) {
   (void)unused;
   if (reader->in_use)
     return raise_in_use(name_of(reader));
+  if (reader->awaited)
+    return raise_text(-EBUSY, READING, "a task awaits a message of this consumer: cancel it first");
   if (!not_viewed(reader->exports))
     return NULL;
   ringbus_consumer *consumer = reader->consumer;
@@ -923,6 +926,31 @@ static PyObject *consumer_arm(PyObject *self, PyObject *unused) {
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
 }
 
+/* For event loops, in Python: the descriptor, armed; until await_end the consumer is not closed, since
+ * that would close it behind the loop's back. */
+static PyObject *consumer_await_begin(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  int fd;
+  (void)unused;
+  if (!usable(reader))
+    return NULL;
+  if (reader->awaited)
+    return raise_text(-EBUSY, READING, "another task awaits a message of this consumer");
+  int result = ringbus_consumer_event_fd(reader->consumer, &fd);
+  if (result == 0)
+    result = ringbus_consumer_event_arm(reader->consumer);
+  if (result != 0)
+    return raise_error(result, READING);
+  reader->awaited = true;
+  return PyLong_FromLong(fd);
+}
+
+static PyObject *consumer_await_end(PyObject *self, PyObject *unused) {
+  (void)unused;
+  ((Reader *)self)->awaited = false;
+  return Py_NewRef(Py_None);
+}
+
 /* ---------------------------------------------------------------- message */
 
 static void message_dealloc(PyObject *self) {
@@ -1083,6 +1111,8 @@ static PyMethodDef consumer_methods[] = {
      "arm($self)\n--\n\n"
      "The descriptor of fileno becomes readable with the next message, or at once if it is there\n"
      "already. Raises EndOfStream, Stale, Damaged."},
+    {"_await_begin", consumer_await_begin, METH_NOARGS, NULL},
+    {"_await_end", consumer_await_end, METH_NOARGS, NULL},
     READER_METHODS,
 };
 

@@ -53,7 +53,7 @@ def test_signatures_are_those_of_the_stub():
     for name, node in classes.items():
         for base in [name, *(base.id for base in node.bases if isinstance(base, ast.Name))]:
             for item in classes[base].body if base in classes else ():
-                if not isinstance(item, ast.FunctionDef) or item.name.startswith("_"):
+                if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)) or item.name.startswith("_"):
                     continue
                 thing = inspect.getattr_static(getattr(ringbus, name, None), item.name, None)
                 if not callable(thing):

@@ -25,7 +25,7 @@ __all__ = [
     "Producer", "Ring", "RingInfo", "Stale", "Timeout", "TooLong", "Unsupported", "array", "create", "directory",
     "open", "remove", "rings"]
 
-from ringbus import _arrays
+from ringbus import _arrays, _asyncio, _pickling
 from ringbus._arrays import array
 
 # What needs numpy, which is imported when it is first used.
@@ -34,3 +34,9 @@ Consumer.latest_array = _arrays.latest_array
 Consumer.recv_array = Observer.recv_array = _arrays.recv_array
 Producer.send_array = _arrays.send_array
 Message.array = _arrays.message_array
+
+Consumer.recv_async = _asyncio.recv_async
+Consumer.__aiter__ = _asyncio.__aiter__
+Consumer.__anext__ = _asyncio.__anext__
+
+Ring.__reduce__ = _pickling.reduce
