@@ -199,7 +199,7 @@ static bool nanoseconds_from(PyObject *object, const char *what, int64_t *nanose
     PyErr_Format(PyExc_ValueError, "%s: seconds, not negative, not %R", what, object);
     return false;
   }
-  *nanoseconds = seconds < 9e9 ? (int64_t)(seconds * 1e9) : RINGBUS_FOREVER;
+  *nanoseconds = seconds < 4e9 ? (int64_t)(seconds * 1e9) : RINGBUS_FOREVER;
   if (*nanoseconds == 0 && seconds > 0)
     *nanoseconds = 1;
   return true;
@@ -361,13 +361,13 @@ static PyMethodDef functions[] = {
     {"open", WITH_KEYWORDS(ring_open), METH_VARARGS | METH_KEYWORDS, ring_open_doc},
     {"remove", WITH_KEYWORDS(module_remove), METH_VARARGS | METH_KEYWORDS,
      "remove(name, *, force=False)\n--\n\n"
-     "Retire a ring and unlink its name. Busy while anybody is attached, unless forced; then "
-     "every\n"
-     "call on it raises Stale, and sleepers wake. What is not a ring is never removed (Damaged)."},
+     "Retire a ring and unlink its name. Busy while anybody is attached, unless forced;\n"
+     "then every call on it raises Stale, and sleepers wake. What is not a ring is never\n"
+     "removed (Damaged)."},
     {"directory", module_directory, METH_NOARGS,
      "directory()\n--\n\n"
-     "Where names are looked up: $RINGBUS_DIR, or a private directory under /dev/shm, made if need "
-     "be."},
+     "Where names are looked up: $RINGBUS_DIR, or a private directory under /dev/shm,\n"
+     "made if need be."},
     {"rings", module_rings, METH_VARARGS,
      "rings(directory=None, /)\n--\n\n"
      "The names of the rings in a directory (None: directory()), in no order."},

@@ -34,15 +34,17 @@
 #define RAISED 1
 
 typedef struct {
-  PyObject_HEAD ringbus_ring *handle; /* NULL: closed */
-  PyObject *path; /* absolute, str; None if it was made or opened without a name */
+  PyObject base;
+  ringbus_ring *handle; /* NULL: closed */
+  PyObject *path;       /* absolute, str; None if it was made or opened without a name */
   uint64_t capacity, max_message;
   unsigned in_use; /* calls that run without the interpreter's lock */
   bool read_only, many_producers;
 } Ring;
 
 typedef struct {
-  PyObject_HEAD ringbus_producer *handle; /* NULL: closed */
+  PyObject base;
+  ringbus_producer *handle; /* NULL: closed */
   Ring *ring;
   struct Claim *claim; /* open; not counted as a reference: it takes itself out */
   unsigned in_use;

@@ -11,7 +11,8 @@
 #include "module.h"
 
 typedef struct Claim {
-  PyObject_HEAD Producer *producer; /* NULL: done */
+  PyObject base;
+  Producer *producer; /* NULL: done */
   char *data;
   size_t length;
   Py_ssize_t exports; /* views of it */
@@ -20,12 +21,10 @@ typedef struct Claim {
 const char producer_attach_doc[] =
     "producer($self, *, name=None, wait='adaptive', look=None)\n--\n\n"
     "Become the producer of this ring, or one of its many: Producer.\n\n"
-    "name: shown to people. wait: 'adaptive' (spin some microseconds, then sleep), 'spin' or "
-    "'block'.\n"
-    "look: seconds between looks for the dead while asleep (0.05).\n\n"
-    "Raises Busy (there is a living producer: the text names it), Finished, Stale, Denied "
-    "(read-only),\n"
-    "Damaged, Forked, Error (ENOSPC: all slots are in use).";
+    "name: shown to people. wait: 'adaptive' (spin some microseconds, then sleep),\n"
+    "'spin' or 'block'. look: seconds between looks for the dead while asleep (0.05).\n\n"
+    "Raises Busy (there is a living producer: the text names it), Finished, Stale,\n"
+    "Denied (read-only), Damaged, Forked, Error (ENOSPC: all slots are in use).";
 
 PyObject *producer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
   static char *names[] = {"name", "wait", "look", NULL};
@@ -459,11 +458,11 @@ static Py_ssize_t claim_length(PyObject *self) { return (Py_ssize_t)((Claim *)se
 static PyMethodDef claim_methods[] = {
     {"commit", claim_commit, METH_VARARGS,
      "commit($self, length=None, /)\n--\n\n"
-     "Publish the first `length` bytes (None: all). BufferError while views exist; TooLong if it "
-     "is\n"
-     "more than was claimed (the claim stays open); Finished, Stale."},
+     "Publish the first `length` bytes (None: all). BufferError while views exist;\n"
+     "TooLong if it is more than was claimed (the claim stays open); Finished, Stale."},
     {"abort", claim_abort, METH_NOARGS,
-     "abort($self)\n--\n\nGive it up: nobody ever sees it. BufferError while views exist."},
+     "abort($self)\n--\n\n"
+     "Give it up: nobody ever sees it. BufferError while views exist."},
     {"__enter__", enter_self, METH_NOARGS, NULL},
     {"__exit__", claim_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -565,8 +564,8 @@ static PyObject *producer_close(PyObject *self, PyObject *unused) {
       claim_end(claim);
     }
     Py_BEGIN_ALLOW_THREADS;
-    ringbus_producer_detach(
-        handle); /* -ECHILD in a forked child, where there is nothing to leave */
+    /* -ECHILD in a forked child, where there is nothing to leave */
+    ringbus_producer_detach(handle);
     Py_END_ALLOW_THREADS;
     if (claim)
       Py_DECREF((PyObject *)producer);
@@ -612,46 +611,46 @@ static PyGetSetDef properties[] = {
 static PyMethodDef methods[] = {
     {"send", WITH_KEYWORDS(producer_send), METH_FASTCALL | METH_KEYWORDS,
      "send($self, data, tag=0, *, timeout=None)\n--\n\n"
-     "Send the bytes of any buffer as one message (an array that is not C-contiguous is copied\n"
-     "first). tag: 32 bits that go with it. timeout: seconds to wait for room, None: as long as "
-     "it\n"
-     "takes, 0: not at all.\n\n"
+     "Send the bytes of any buffer as one message (an array that is not C-contiguous is\n"
+     "copied first). tag: 32 bits that go with it. timeout: seconds to wait for room,\n"
+     "None: as long as it takes, 0: not at all.\n\n"
      "Raises Full, TooLong, Finished, Stale, Forked; BufferError while a claim is open."},
     {"send_batch", WITH_KEYWORDS(producer_send_batch), METH_FASTCALL | METH_KEYWORDS,
      "send_batch($self, messages, tag=0, *, all_at_once=False, timeout=None)\n--\n\n"
-     "Send each of an iterable of buffers as a message, all with the same tag. Readers see a "
-     "prefix\n"
-     "at any time, or with all_at_once either none or all of them.\n\n"
+     "Send each of an iterable of buffers as a message, all with the same tag. Readers\n"
+     "see a prefix at any time, or with all_at_once either none or all of them.\n\n"
      "Raises as send; `sent` of the exception says how many were sent before it."},
     {"send_records", WITH_KEYWORDS(producer_send_records), METH_FASTCALL | METH_KEYWORDS,
      "send_records($self, records, tag=0, *, timeout=None)\n--\n\n"
-     "Send each element along the first dimension of a C-contiguous array as a message: those of "
-     "a\n"
-     "structured numpy array, the rows of a matrix. The reverse is Consumer.recv_records.\n\n"
+     "Send each element along the first dimension of a C-contiguous array as a message:\n"
+     "those of a structured numpy array, the rows of a matrix. The reverse is\n"
+     "Consumer.recv_records.\n\n"
      "Raises as send_batch."},
     {"claim", WITH_KEYWORDS(producer_claim), METH_FASTCALL | METH_KEYWORDS,
      "claim($self, length, tag=0, *, timeout=None)\n--\n\n"
-     "Room for a message of up to `length` bytes, to be filled in place: Claim. One at a time; in "
-     "a\n"
-     "ring for many producers readers wait for it, so be quick. Raises as send."},
+     "Room for a message of up to `length` bytes, to be filled in place: Claim. One at a\n"
+     "time; in a ring for many producers readers wait for it, so be quick. Raises as\n"
+     "send."},
     {"wait", WITH_KEYWORDS(producer_wait), METH_FASTCALL | METH_KEYWORDS,
      "wait($self, length=0, tag=0, *, timeout=None)\n--\n\n"
-     "Wait until a message of this length has room. Raises Full, TooLong, Finished, Stale."},
+     "Wait until a message of this length has room. Raises Full, TooLong, Finished,\n"
+     "Stale."},
     {"drain", WITH_KEYWORDS(producer_drain), METH_FASTCALL | METH_KEYWORDS,
      "drain($self, timeout=None)\n--\n\n"
-     "Wait until every group that is waited for has read everything. Raises Timeout, Stale."},
+     "Wait until every group that is waited for has read everything. Raises Timeout,\n"
+     "Stale."},
     {"tell", producer_tell, METH_NOARGS,
      "tell($self)\n--\n\n"
-     "(position, count): of the next message, and how many were ever published before it."},
+     "(position, count): of the next message, and how many were ever published before\n"
+     "it."},
     {"finish", producer_finish, METH_NOARGS,
      "finish($self)\n--\n\n"
-     "End of stream: readers get EndOfStream (`for` ends) once they have read everything, and "
-     "nobody\n"
-     "can send in this ring again."},
+     "End of stream: readers get EndOfStream (`for` ends) once they have read\n"
+     "everything, and nobody can send in this ring again."},
     {"close", producer_close, METH_NOARGS,
      "close($self)\n--\n\n"
-     "Leave, without ending the stream; an open claim is given up. BufferError while views of it\n"
-     "exist. Closing twice is allowed."},
+     "Leave, without ending the stream; an open claim is given up. BufferError while\n"
+     "views of it exist. Closing twice is allowed."},
     {"__enter__", enter_self, METH_NOARGS, NULL},
     {"__exit__", producer_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -13,7 +13,8 @@
 #include "module.h"
 
 typedef struct {
-  PyObject_HEAD ringbus_consumer *consumer; /* one of the two; both NULL: closed */
+  PyObject base;
+  ringbus_consumer *consumer; /* one of the two; both NULL: closed */
   ringbus_observer *observer;
   Ring *ring;
   uint64_t told_messages, told_bytes; /* lost, of which Lapped has told */
@@ -33,7 +34,8 @@ typedef struct {
 } Reader;
 
 typedef struct {
-  PyObject_HEAD Reader *reader;
+  PyObject base;
+  Reader *reader;
   const char *data;
   size_t length;
   uint64_t borrows; /* the reader's, when this was borrowed */
@@ -69,7 +71,7 @@ static Reader *new_reader(Ring *ring, PyTypeObject *type) {
   Reader *reader = PyObject_New(Reader, type);
   if (!reader)
     return NULL;
-  memset((char *)reader + sizeof(PyObject), 0, sizeof *reader - sizeof(PyObject));
+  memset((char *)reader + sizeof reader->base, 0, sizeof *reader - sizeof reader->base);
   reader->is_observer = type == observer_type;
   reader->ring = (Ring *)Py_NewRef((PyObject *)ring);
   return reader;
@@ -171,12 +173,12 @@ PyObject *consumer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
   return (PyObject *)reader;
 }
 
-const char observer_attach_doc[] = "observer($self, *, start='oldest')\n--\n\n"
-                                   "Read along without being noticed, also in a ring that is "
-                                   "opened read_only, or whose processes are\n"
-                                   "all dead: Observer. It is waited for by nobody, and so may be "
-                                   "lapped. start: 'oldest', 'newest' or\n"
-                                   "a position. Raises Stale, Damaged, Forked, ValueError.";
+const char observer_attach_doc[] =
+    "observer($self, *, start='oldest')\n--\n\n"
+    "Read along without being noticed, also in a ring that is opened read_only, or\n"
+    "whose processes are all dead: Observer. It is waited for by nobody, and so may be\n"
+    "lapped. start: 'oldest', 'newest' or a position. Raises Stale, Damaged, Forked,\n"
+    "ValueError.";
 
 PyObject *observer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
   static char *names[] = {"start", NULL};
@@ -364,6 +366,8 @@ static int attempt_bytes(Reader *reader, void *out) {
       PyObject *whole = bytes;
       bytes = PyBytes_FromStringAndSize(PyBytes_AsString(whole), message.length);
       Py_DECREF(whole);
+      if (!bytes)
+        return RAISED;
     }
   }
   if (result != 0) {
@@ -541,7 +545,9 @@ static PyObject *reader_seek(PyObject *self, PyObject *where) {
     reader->pending = 0;
   if (result == -EOVERFLOW)
     return raise_result(reader, result);
-  return result == 0 ? Py_NewRef(Py_None) : raise_detail(result, READING);
+  if (result == -EINVAL) /* the others are told of by a hot call, without a detail */
+    return raise_detail(result, READING);
+  return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
 }
 
 static PyObject *reader_close(PyObject *self, PyObject *unused) {
@@ -558,8 +564,8 @@ static PyObject *reader_close(PyObject *self, PyObject *unused) {
   reader->consumer = NULL;
   reader->observer = NULL;
   Py_BEGIN_ALLOW_THREADS;
-  ringbus_consumer_detach(
-      consumer); /* -ECHILD in a forked child, where there is nothing to leave */
+  /* -ECHILD in a forked child, where there is nothing to leave */
+  ringbus_consumer_detach(consumer);
   ringbus_observer_detach(observer);
   Py_END_ALLOW_THREADS;
   return Py_NewRef(Py_None);
@@ -621,34 +627,37 @@ static PyObject *get_redelivered(PyObject *self, void *unused) {
 #define READER_METHODS                                                                             \
   {"recv", WITH_KEYWORDS(reader_recv), METH_FASTCALL | METH_KEYWORDS,                              \
    "recv($self, timeout=None)\n--\n\n"                                                             \
-   "The next message, as bytes. timeout: seconds, None: as long as it takes, 0: not at all.\n\n"   \
-   "Raises Empty, EndOfStream, Lapped, Stale, Damaged, Forked; BufferError while views of\n"       \
-   "borrowed messages exist (others that are borrowed are released)."},                            \
+   "The next message, as bytes. timeout: seconds, None: as long as it takes, 0: not at\n"          \
+   "all.\n\n"                                                                                      \
+   "Raises Empty, EndOfStream, Lapped, Stale, Damaged, Forked; BufferError while views\n"          \
+   "of borrowed messages exist (others that are borrowed are released)."},                         \
       {"recv_batch", WITH_KEYWORDS(reader_recv_batch), METH_FASTCALL | METH_KEYWORDS,              \
        "recv_batch($self, max=256, timeout=None)\n--\n\n"                                          \
-       "As many of the next messages as are there, up to max, but at least one: a list of "        \
-       "bytes.\n"                                                                                  \
-       "Raises as recv."},                                                                         \
+       "As many of the next messages as are there, up to max, but at least one: a list of\n"       \
+       "bytes. Raises as recv."},                                                                  \
       {"recv_into", WITH_KEYWORDS(reader_recv_into), METH_FASTCALL | METH_KEYWORDS,                \
        "recv_into($self, buffer, timeout=None)\n--\n\n"                                            \
-       "The next message into a writable buffer; returns its length in bytes. TooLong, whose\n"    \
-       "`needed` says how long it is, consumes nothing. Raises as recv."},                         \
+       "The next message into a writable buffer; returns its length in bytes. TooLong,\n"          \
+       "whose `needed` says how long it is, consumes nothing. Raises as recv."},                   \
       {"wait", WITH_KEYWORDS(reader_wait), METH_FASTCALL | METH_KEYWORDS,                          \
        "wait($self, timeout=None)\n--\n\n"                                                         \
        "Wait until there is a message. Raises Empty, EndOfStream, Stale."},                        \
       {"tell", reader_tell, METH_NOARGS,                                                           \
        "tell($self)\n--\n\n"                                                                       \
-       "(position, count): of the next message, and how many were ever published before it."},     \
+       "(position, count): of the next message, and how many were ever published before\n"         \
+       "it."},                                                                                     \
       {"seek", reader_seek, METH_O,                                                                \
        "seek($self, where, /)\n--\n\n"                                                             \
-       "Go to 'oldest', 'newest' (behind the newest: what comes from now on), or a position "      \
-       "that\n"                                                                                    \
-       "is a message's in the ring. What is borrowed is released. Raises ValueError, Lapped."},    \
+       "Go to 'oldest', 'newest' (behind the newest: what comes from now on), or a\n"              \
+       "position that is a message's in the ring. What is borrowed is released. Raises\n"          \
+       "ValueError, Lapped."},                                                                     \
       {"lost", reader_lost, METH_NOARGS,                                                           \
-       "lost($self)\n--\n\n(messages, bytes) missed by being lapped, exactly."},                   \
+       "lost($self)\n--\n\n"                                                                       \
+       "(messages, bytes) missed by being lapped, exactly."},                                      \
       {"close", reader_close, METH_NOARGS,                                                         \
        "close($self)\n--\n\n"                                                                      \
-       "Leave. BufferError while views of borrowed messages exist. Closing twice is allowed."},    \
+       "Leave. BufferError while views of borrowed messages exist. Closing twice is\n"             \
+       "allowed."},                                                                                \
       {"__enter__", enter_self, METH_NOARGS, NULL}, {"__exit__", reader_exit, METH_VARARGS, NULL}, \
   {                                                                                                \
     NULL, NULL, 0, NULL                                                                            \
@@ -794,7 +803,7 @@ static PyObject *consumer_latest(PyObject *self, PyObject *const *args, Py_ssize
                                  PyObject *keywords) {
   static const struct signature signature = {"latest", {"timeout"}, 0, 1};
   Reader *reader = (Reader *)self;
-  PyObject *values[1], *bytes;
+  PyObject *values[1], *bytes = NULL;
   uint64_t before, after;
   if (!take_arguments(&signature, args, count, keywords, values) || !can_skip(reader, &before))
     return NULL;
@@ -802,8 +811,10 @@ static PyObject *consumer_latest(PyObject *self, PyObject *const *args, Py_ssize
   int result = until(reader, values[0], settled, attempt_latest, &bytes);
   if (result == 0)
     result = call_tell(reader, NULL, &after);
-  if (result != 0)
+  if (result != 0) {
+    Py_XDECREF(bytes);
     return raise_result(reader, result);
+  }
   told_of_lost(reader);
   return Py_BuildValue("(NK)", bytes, (unsigned long long)(after - before - 1));
 }
@@ -813,7 +824,7 @@ static PyObject *consumer_latest(PyObject *self, PyObject *const *args, Py_ssize
 static Message *new_message(void) {
   Message *message = PyObject_New(Message, message_type);
   if (message)
-    memset((char *)message + sizeof(PyObject), 0, sizeof *message - sizeof(PyObject));
+    memset((char *)message + sizeof message->base, 0, sizeof *message - sizeof message->base);
   return message;
 }
 
@@ -855,28 +866,14 @@ static PyObject *consumer_borrow(PyObject *self, PyObject *const *args, Py_ssize
 
 #define MOST_BORROWED 256 /* at once */
 
+/* Into messages that are there already, so that nothing can fail once something is borrowed. */
 static int attempt_borrow_list(Reader *reader, void *context) {
   struct list *list = context;
   struct ringbus_message found[MOST_BORROWED];
-  size_t count;
-  int result = ringbus_consumer_borrow_batch(reader->consumer, found, list->max, &count);
-  if (result != 0)
-    return result;
-  for (size_t i = 0; i < count; i++) {
-    Message *message = new_message();
-    if (message)
-      lend(reader, message, &found[i]);
-    if (!message || PyList_Append(list->list, (PyObject *)message) != 0) {
-      Py_XDECREF((PyObject *)message);
-      /* put back all that were not lent; a shared group has them until the next release */
-      ringbus_consumer_seek(reader->consumer, RINGBUS_POSITION, found[0].position);
-      reader->borrows++;
-      reader->borrowed = 0;
-      return RAISED;
-    }
-    Py_DECREF((PyObject *)message);
-  }
-  return 0;
+  int result = ringbus_consumer_borrow_batch(reader->consumer, found, list->max, &list->got);
+  for (size_t i = 0; result == 0 && i < list->got; i++)
+    lend(reader, (Message *)PyList_GetItem(list->list, (Py_ssize_t)i), &found[i]);
+  return result;
 }
 
 static PyObject *consumer_borrow_batch(PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -889,13 +886,19 @@ static PyObject *consumer_borrow_batch(PyObject *self, PyObject *const *args, Py
   if (list.max > MOST_BORROWED)
     list.max = MOST_BORROWED;
   list.list = PyList_New(0);
-  if (!list.list)
-    return NULL;
-  int result = until((Reader *)self, values[1], usable, attempt_borrow_list, &list);
+  int result = list.list ? 0 : RAISED;
+  for (size_t i = 0; i < list.max && result == 0; i++) {
+    PyObject *message = (PyObject *)new_message();
+    if (!message || PyList_Append(list.list, message) != 0)
+      result = RAISED;
+    Py_XDECREF(message);
+  }
   if (result == 0)
+    result = until((Reader *)self, values[1], usable, attempt_borrow_list, &list);
+  if (result == 0 && PyList_SetSlice(list.list, (Py_ssize_t)list.got, PY_SSIZE_T_MAX, NULL) == 0)
     return list.list;
-  Py_DECREF(list.list);
-  return raise_result((Reader *)self, result);
+  Py_XDECREF(list.list);
+  return result == 0 ? NULL : raise_result((Reader *)self, result);
 }
 
 static PyObject *consumer_release(PyObject *self, PyObject *unused) {
@@ -962,8 +965,9 @@ static void message_dealloc(PyObject *self) {
 }
 
 static bool message_is_borrowed(const Message *message) {
-  Reader *reader = message->reader;
-  if (reader->consumer && !message->released && message->borrows == reader->borrows)
+  Reader *reader =
+      message->reader; /* NULL: found by the garbage collector's list, and not lent yet */
+  if (reader && reader->consumer && !message->released && message->borrows == reader->borrows)
     return true;
   PyErr_SetString(PyExc_ValueError, "the message was released already");
   return false;
@@ -987,7 +991,7 @@ static PyObject *message_exit(PyObject *self, PyObject *args) {
   PyObject *type, *value, *traceback;
   if (!PyArg_ParseTuple(args, "OOO:__exit__", &type, &value, &traceback))
     return NULL;
-  if (message->released || message->borrows != message->reader->borrows)
+  if (message->released || !message->reader || message->borrows != message->reader->borrows)
     return Py_NewRef(Py_None);
   /* After an exception it is not released: the work was not done. */
   return type == Py_None ? message_release(self, NULL) : Py_NewRef(Py_None);
@@ -1037,10 +1041,10 @@ static PyObject *message_redelivered(PyObject *self, void *unused) {
 static PyMethodDef message_methods[] = {
     {"release", message_release, METH_NOARGS,
      "release($self)\n--\n\n"
-     "Done with this message. When all that is borrowed is released, it may be overwritten and "
-     "will\n"
-     "not come again. BufferError while views of it exist; Lapped if it was overwritten while it\n"
-     "was borrowed, which happens in groups that are not waited for."},
+     "Done with this message. When all that is borrowed is released, it may be\n"
+     "overwritten and will not come again. BufferError while views of it exist; Lapped\n"
+     "if it was overwritten while it was borrowed, which happens in groups that are not\n"
+     "waited for."},
     {"__enter__", enter_self, METH_NOARGS, NULL},
     {"__exit__", message_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -1075,42 +1079,40 @@ PyType_Spec message_spec = {"ringbus.Message", sizeof(Message), 0,
 static PyMethodDef consumer_methods[] = {
     {"borrow", WITH_KEYWORDS(consumer_borrow), METH_FASTCALL | METH_KEYWORDS,
      "borrow($self, timeout=None)\n--\n\n"
-     "The next message where it is, without a copy: Message. Several may be borrowed; a member of "
-     "a\n"
-     "shared group borrows one, or one batch. Raises as recv, but whatever is borrowed stays so."},
+     "The next message where it is, without a copy: Message. Several may be borrowed; a\n"
+     "member of a shared group borrows one, or one batch. Raises as recv, but whatever\n"
+     "is borrowed stays so."},
     {"borrow_batch", WITH_KEYWORDS(consumer_borrow_batch), METH_FASTCALL | METH_KEYWORDS,
      "borrow_batch($self, max=256, timeout=None)\n--\n\n"
      "As many as are there, at most 256 at once: a list of Message. Raises as borrow."},
     {"release", consumer_release, METH_NOARGS,
      "release($self)\n--\n\n"
-     "Done with everything borrowed so far. BufferError while views of it exist; Lapped as for\n"
-     "Message.release."},
+     "Done with everything borrowed so far. BufferError while views of it exist; Lapped\n"
+     "as for Message.release."},
     {"recv_records_into", WITH_KEYWORDS(consumer_recv_records_into), METH_FASTCALL | METH_KEYWORDS,
      "recv_records_into($self, records, timeout=None)\n--\n\n"
-     "As many of the next messages as are there into the elements along the first dimension of a\n"
-     "C-contiguous array, whose size each must have; returns how many, at least 1. Ends before a\n"
-     "message of another size, which is a ValueError if it is the next one. Not in groups that "
-     "are\n"
-     "shared or may be lapped (ValueError). Raises as recv."},
+     "As many of the next messages as are there into the elements along the first\n"
+     "dimension of a C-contiguous array, whose size each must have; returns how many, at\n"
+     "least 1. Ends before a message of another size, which is a ValueError if it is the\n"
+     "next one. Not in groups that are shared or may be lapped (ValueError). Raises as\n"
+     "recv."},
     {"skip_to_newest", consumer_skip_to_newest, METH_NOARGS,
      "skip_to_newest($self)\n--\n\n"
-     "Go on to the newest message, so that it is the next one, and whatever is borrowed is "
-     "released.\n"
-     "Returns how many were skipped, lost ones included."},
+     "Go on to the newest message, so that it is the next one, and whatever is borrowed\n"
+     "is released. Returns how many were skipped, lost ones included."},
     {"latest", WITH_KEYWORDS(consumer_latest), METH_FASTCALL | METH_KEYWORDS,
      "latest($self, timeout=None)\n--\n\n"
-     "(bytes, skipped): the newest message, waiting for one if need be, and how many older ones "
-     "were\n"
-     "passed over, lost ones included. Raises as recv."},
+     "(bytes, skipped): the newest message, waiting for one if need be, and how many\n"
+     "older ones were passed over, lost ones included. Raises as recv."},
     {"fileno", consumer_fileno, METH_NOARGS,
      "fileno($self)\n--\n\n"
-     "A descriptor for select, epoll and event loops: readable when there is a message, or the "
-     "end.\n"
-     "Only poll it; call arm when recv(timeout=0) has raised Empty, and go back to the loop."},
+     "A descriptor for select, epoll and event loops: readable when there is a message,\n"
+     "or the end. Only poll it; call arm when recv(timeout=0) has raised Empty, and go\n"
+     "back to the loop."},
     {"arm", consumer_arm, METH_NOARGS,
      "arm($self)\n--\n\n"
-     "The descriptor of fileno becomes readable with the next message, or at once if it is there\n"
-     "already. Raises EndOfStream, Stale, Damaged."},
+     "The descriptor of fileno becomes readable with the next message, or at once if it\n"
+     "is there already. Raises EndOfStream, Stale, Damaged."},
     {"_await_begin", consumer_await_begin, METH_NOARGS, NULL},
     {"_await_end", consumer_await_end, METH_NOARGS, NULL},
     READER_METHODS,

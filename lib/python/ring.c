@@ -141,14 +141,14 @@ const char ring_open_doc[] =
     "open(name, *, read_only=False, lock_memory=False, prefault=False, huge_pages=False, "
     "owner=None,\n"
     "     fresh_description=False)\n--\n\n"
-    "Open a ring by its path, its name in directory(), or a descriptor (int, which stays "
-    "yours).\n\n"
-    "read_only: for observers; nothing in the file can be changed. lock_memory, prefault, "
-    "huge_pages:\n"
-    "of the mapping. owner: a uid that is trusted besides this user's and root's. "
-    "fresh_description:\n"
-    "nobody else has this open file description (see ringbus.h).\n\n"
-    "Raises NotFound, Denied, Damaged (not a ring), Stale (removed meanwhile), Unsupported, Error.";
+    "Open a ring by its path, its name in directory(), or a descriptor (int, which\n"
+    "stays yours).\n\n"
+    "read_only: for observers; nothing in the file can be changed. lock_memory,\n"
+    "prefault, huge_pages: of the mapping. owner: a uid that is trusted besides this\n"
+    "user's and root's. fresh_description: nobody else has this open file description\n"
+    "(see ringbus.h).\n\n"
+    "Raises NotFound, Denied, Damaged (not a ring), Stale (removed meanwhile),\n"
+    "Unsupported, Error.";
 
 PyObject *ring_open(PyObject *module, PyObject *args, PyObject *keywords) {
   static char *names[] = {"name",       "read_only", "lock_memory",       "prefault",
@@ -643,29 +643,37 @@ static PyMethodDef methods[] = {
     {"consumer", WITH_KEYWORDS(consumer_attach), METH_VARARGS | METH_KEYWORDS, consumer_attach_doc},
     {"observer", WITH_KEYWORDS(observer_attach), METH_VARARGS | METH_KEYWORDS, observer_attach_doc},
     {"info", ring_info, METH_NOARGS,
-     "info($self)\n--\n\nA snapshot, also of a removed ring: RingInfo."},
+     "info($self)\n--\n\n"
+     "A snapshot, also of a removed ring: RingInfo."},
     {"participants", ring_participants, METH_NOARGS,
-     "participants($self)\n--\n\nWho is attached, or has died attached: a list of Participant."},
-    {"groups", ring_groups, METH_NOARGS, "groups($self)\n--\n\nA list of Group."},
+     "participants($self)\n--\n\n"
+     "Who is attached, or has died attached: a list of Participant."},
+    {"groups", ring_groups, METH_NOARGS,
+     "groups($self)\n--\n\n"
+     "A list of Group."},
     {"blame", ring_blame, METH_O,
      "blame($self, waiting, /)\n--\n\n"
-     "Whom readers ('consumer') or producers ('producer') wait for: Blame, or None: nobody."},
+     "Whom readers ('consumer') or producers ('producer') wait for: Blame, or None:\n"
+     "nobody."},
     {"wait_for", WITH_KEYWORDS(ring_wait_for), METH_FASTCALL | METH_KEYWORDS,
      "wait_for($self, role, timeout=None)\n--\n\n"
      "Wait until a living 'producer' or 'consumer' is attached. Raises Timeout, Stale."},
     {"flush", ring_flush, METH_NOARGS,
      "flush($self)\n--\n\n"
-     "For rings on a disk: make what is published so far survive a reboot. Raises Timeout (the\n"
-     "producer overwrote it meanwhile: call again), Denied (read-only), Error."},
+     "For rings on a disk: make what is published so far survive a reboot. Raises\n"
+     "Timeout (the producer overwrote it meanwhile: call again), Denied (read-only),\n"
+     "Error."},
     {"repair", ring_repair, METH_NOARGS,
      "repair($self)\n--\n\n"
-     "Clear up after the dead, which waiting participants do by and by. Returns claims given up."},
+     "Clear up after the dead, which waiting participants do by and by. Returns claims\n"
+     "given up."},
     {"remove_group", ring_remove_group, METH_O,
      "remove_group($self, group, /)\n--\n\n"
-     "Forget a group, which is no longer waited for. Raises NotFound, Busy (its consumer is "
-     "alive)."},
+     "Forget a group, which is no longer waited for. Raises NotFound, Busy (its consumer\n"
+     "is alive)."},
     {"fileno", ring_fileno, METH_NOARGS,
-     "fileno($self)\n--\n\nThe ring's descriptor, to be passed on to open(); not to be closed."},
+     "fileno($self)\n--\n\n"
+     "The ring's descriptor, to be passed on to open(); not to be closed."},
     {"close", ring_close, METH_NOARGS,
      "close($self)\n--\n\n"
      "Done with this object; those attached go on. Closing twice is allowed."},
