@@ -93,7 +93,7 @@ static inline int ringbus_ndarray_check(const void *message, size_t length,
                                         struct ringbus_ndarray *array) {
   uint64_t elements = 1, bytes;
   int64_t low = 0, high = 0, span;
-  unsigned i;
+  unsigned i, empty = 0;
   if (length < sizeof *array || length > INT64_MAX)
     return -EBADMSG;
   memcpy(array, message, sizeof *array);
@@ -116,14 +116,13 @@ static inline int ringbus_ndarray_check(const void *message, size_t length,
     }
     if (array->shape[i] > INT64_MAX)
       return -EBADMSG;
-    if (__builtin_mul_overflow(elements, array->shape[i], &elements) && elements != 0)
-      return -EBADMSG;
+    empty = empty || array->shape[i] == 0;
   }
-  for (i = 0; i < array->dimensions; i++)
-    if (array->shape[i] == 0)
-      return 0; /* no element, nowhere */
+  if (empty)
+    return 0; /* no element, nowhere */
   for (i = 0; i < array->dimensions; i++)
     if (__builtin_mul_overflow((int64_t)array->shape[i] - 1, array->strides[i], &span) ||
+        __builtin_mul_overflow(elements, array->shape[i], &elements) ||
         (span < 0 ? __builtin_add_overflow(low, span, &low)
                   : __builtin_add_overflow(high, span, &high)))
       return -EBADMSG;

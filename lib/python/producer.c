@@ -170,20 +170,24 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, SENDING);
 }
 
-/* At least what a message takes in the ring. */
-static size_t record_bytes(const Ring *ring, size_t length) {
+/* The length of one message that takes as much room as all of these together; or the longest. */
+static size_t length_of_all(const Ring *ring, const struct iovec *messages, size_t count,
+                            uint32_t tag) {
   size_t granule = ring->many_producers ? 64 : 8;
-  return (length + 12 + granule - 1) / granule * granule;
+  size_t overhead = (ring->many_producers ? 0 : 8) + (tag ? sizeof tag : 0);
+  size_t all = 0;
+  for (size_t i = 0; i < count && all <= ring->max_message; i++) {
+    size_t bytes = (messages[i].iov_len + overhead + granule - 1) / granule * granule;
+    all += bytes ? bytes : granule;
+  }
+  all = all > overhead ? all - overhead : 0;
+  return all < ring->max_message - sizeof tag ? all : ring->max_message - sizeof tag;
 }
 
 static int send_many(Producer *producer, const struct iovec *messages, size_t count, uint32_t tag,
                      bool all_at_once, const struct patience *patience, size_t *sent) {
-  size_t longest = producer->ring->max_message, together = 0;
+  size_t together = all_at_once ? length_of_all(producer->ring, messages, count, tag) : 0;
   *sent = 0;
-  for (size_t i = 0; all_at_once && i < count; i++) /* what to wait for: room for all of them */
-    together += together > longest ? 0 : record_bytes(producer->ring, messages[i].iov_len);
-  if (together > longest)
-    together = longest;
   for (int64_t left = patience->timeout_ns;; left = time_left(patience)) {
     size_t done = 0;
     int result = ringbus_producer_send_batch(producer->handle, messages + *sent, count - *sent, tag,

@@ -4,6 +4,8 @@ import array
 import errno
 import os
 import stat
+import threading
+import time
 
 import pytest
 
@@ -140,6 +142,14 @@ def test_all_at_once_is_all_or_none(many):
             assert consumer.recv_batch(99) == [bytes(100)] * 25
             with pytest.raises(ringbus.TooLong):
                 producer.send_batch([bytes(100)] * 100, all_at_once=True)
+            producer.send(bytes(100))
+            # as much as there may ever be at once: it is waited for until the other one is read
+            most = [b"%056d" % i for i in range(63 if many else 61)] + [bytes(8)] * (not many) * 5
+            reader = threading.Thread(target=lambda: (time.sleep(0.05), consumer.recv()))
+            reader.start()
+            producer.send_batch(most, all_at_once=True)
+            reader.join()
+            assert consumer.recv_batch(99) == most
 
 
 def test_the_end_of_the_stream(ends):
