@@ -113,11 +113,14 @@ def test_without_room_and_without_messages_time_runs_out():
                 while True:
                     producer.send(bytes(1000), timeout=timeout)
             assert isinstance(full.value, TimeoutError)
-        with pytest.raises(ringbus.Full) as full:
-            producer.send_batch([b"1"] * 3 + [bytes(1000)] * 3, timeout=0)
-        held = producer.tell()[1] - full.value.sent
+        for send in (producer.send_batch, producer.send_records):
+            before = producer.tell()[1]
+            with pytest.raises(ringbus.Full) as full:
+                send(memoryview(bytes(400)).cast("B", (50, 8)) if send == producer.send_records
+                     else [b"1", bytes(1000)], timeout=0)
+            assert full.value.sent == producer.tell()[1] - before > 0
         with ring.consumer() as consumer:
-            assert len(consumer.recv_batch(100)) == held + full.value.sent
+            assert len(consumer.recv_batch(100)) == producer.tell()[1]
             for call in (consumer.recv, consumer.recv_batch, consumer.borrow, consumer.latest,
                          consumer.borrow_batch, consumer.wait, lambda timeout:
                          consumer.recv_into(bytearray(9), timeout)):
@@ -142,14 +145,14 @@ def test_all_at_once_is_all_or_none(many):
             assert consumer.recv_batch(99) == [bytes(100)] * 25
             with pytest.raises(ringbus.TooLong):
                 producer.send_batch([bytes(100)] * 100, all_at_once=True)
-            producer.send(bytes(100))
-            # as much as there may ever be at once: it is waited for until the other one is read
-            most = [b"%056d" % i for i in range(63 if many else 61)] + [bytes(8)] * (not many) * 5
+            # exactly what has room once the first of two is read: nothing more is waited for
+            most = [bytes(64)] * 62 if many else [bytes(48)] * 71
+            producer.send_batch([bytes(100)] * 2)
             reader = threading.Thread(target=lambda: (time.sleep(0.05), consumer.recv()))
             reader.start()
-            producer.send_batch(most, all_at_once=True)
+            producer.send_batch(most, all_at_once=True, timeout=10)
             reader.join()
-            assert consumer.recv_batch(99) == most
+            assert consumer.recv_batch(99) == [bytes(100)] + most
 
 
 def test_the_end_of_the_stream(ends):

@@ -182,20 +182,20 @@ import ringbus
 producer = ringbus.open("flood").producer()
 number = 0
 while True:
-    producer.send_batch(b"%d" % i for i in range(number, number + 100))
-    number += 100
+    producer.send_batch(b"%500d" % i for i in range(number, number + 10))
+    number += 10
 """
     with ringbus.create("flood", 4096, overwrite=True) as ring, ring.consumer() as consumer:
         flood = start(python=code)
         expected = gaps = batches = 0
-        while gaps < 20 or batches < 1000:
+        while gaps < 200 or batches < 1000:
             try:
                 batch = consumer.recv_batch(1000, timeout=WAIT)
             except ringbus.Lapped as lapped:
                 expected += lapped.messages
                 gaps += 1
                 continue
-            assert batch == [b"%d" % i for i in range(expected, expected + len(batch))]
+            assert batch == [b"%500d" % i for i in range(expected, expected + len(batch))]
             expected += len(batch)
             batches += 1
         flood.kill()
