@@ -354,7 +354,8 @@ static void note(Reader *reader, const struct ringbus_message *message) {
 static int attempt_bytes(Reader *reader, void *out) {
   struct ringbus_message message;
   PyObject *bytes = NULL;
-  int result = call_recv(reader, NULL, 0, &message);
+  char nothing; /* an address, where an empty message may be copied to */
+  int result = call_recv(reader, &nothing, 0, &message);
   while (result == -EMSGSIZE) { /* again if it was another one the second time */
     size_t size = message.length;
     Py_XDECREF(bytes);

@@ -38,8 +38,9 @@ def test_messages_come_in_order_with_tag_and_position(ends):
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_every_length_arrives_whole(many):
-    with ringbus.create(None, 4096, many_producers=many) as ring:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_every_length_arrives_whole(many, overwrite):
+    with ringbus.create(None, 4096, many_producers=many, overwrite=overwrite) as ring:
         with ring.producer() as producer, ring.consumer() as consumer:
             for length in [*range(0, 300), ring.max_message - 1, ring.max_message]:
                 data = os.urandom(length)
