@@ -1,0 +1,1163 @@
+/* SPDX-License-Identifier: MIT */
+/* reader.c - Consumer and Observer, which read in the same way, and Message: one that is borrowed.
+ *
+ *   consumer.borrow() ──▶ borrowed ──release of the last one that is borrowed, or of the consumer──▶ released
+ *                            │            and what reads or seeks: recv, latest, skip_to_newest, seek
+ *                            └── views of it exist: all of these raise BufferError
+ *
+ * A release of the library is one of everything borrowed so far; it is done when the last message says
+ * that it is no longer needed. A message that is just forgotten is not released by that: its work may
+ * not have been done. */
+#include <string.h>
+
+#include "module.h"
+
+typedef struct {
+  PyObject base;
+  ringbus_consumer *consumer; /* one of the two; both NULL: closed */
+  ringbus_observer *observer;
+  Ring *ring;
+  uint64_t told_messages, told_bytes; /* lost, of which Lapped has told */
+  uint64_t borrows;   /* a release begins the next; messages of earlier ones are invalid */
+  size_t borrowed;    /* not released */
+  Py_ssize_t exports; /* views of what is borrowed */
+  unsigned in_use;
+  int pending; /* -EOVERFLOW that was met behind the last message of a batch */
+  bool is_observer;
+  bool awaited; /* an event loop polls its descriptor */
+  bool shared;  /* a member of a shared group */
+  bool may_lap; /* its group is not always waited for */
+  /* of the message that was received last */
+  bool redelivered;
+  uint32_t tag;
+  uint64_t position;
+} Reader;
+
+typedef struct {
+  PyObject base;
+  Reader *reader;
+  const char *data;
+  size_t length;
+  uint64_t borrows; /* the reader's, when this was borrowed */
+  Py_ssize_t exports;
+  uint64_t position;
+  uint32_t tag;
+  bool redelivered, released;
+} Message;
+
+/* ---------------------------------------------------------------- attach */
+
+static const struct choice start_choices[] = {
+    {"resume", RINGBUS_RESUME}, {"oldest", RINGBUS_OLDEST}, {"newest", RINGBUS_NEWEST}, {NULL, 0}};
+
+/* A word, or a position. */
+static bool start_from(PyObject *object, enum ringbus_start *start, uint64_t *position) {
+  int value = (int)*start;
+  size_t number;
+  if (object && PyLong_Check(object)) {
+    if (!size_from(object, "position", &number))
+      return false;
+    *start = RINGBUS_POSITION;
+    *position = number;
+    return true;
+  }
+  if (!choose("where to start", object, start_choices, &value))
+    return false;
+  *start = (enum ringbus_start)value;
+  return true;
+}
+
+static Reader *new_reader(Ring *ring, PyTypeObject *type) {
+  Reader *reader = PyObject_New(Reader, type);
+  if (!reader)
+    return NULL;
+  memset((char *)reader + sizeof reader->base, 0, sizeof *reader - sizeof reader->base);
+  reader->is_observer = type == observer_type;
+  reader->ring = (Ring *)Py_NewRef((PyObject *)ring);
+  return reader;
+}
+
+/* Whether a group may be lapped: an existing one keeps its own policy. */
+static bool group_may_be_lapped(const ringbus_ring *ring,
+                                const struct ringbus_consumer_options *options) {
+  struct ringbus_ring_info info;
+  struct ringbus_group_info group;
+  if (ringbus_ring_info(ring, &info) != 0 || info.overwrite)
+    return true;
+  for (uint32_t i = 0; options->group && i < info.max_groups; i++)
+    if (ringbus_ring_group(ring, i, &group) == 0 && strcmp(group.name, options->group) == 0)
+      return group.policy == RINGBUS_LAPPED || group.max_lag != 0;
+  return options->policy == RINGBUS_LAPPED || options->max_lag != 0;
+}
+
+const char consumer_attach_doc[] =
+    "consumer($self, group=None, *, policy='gate', shared=False, at_most_once=False, max_lag=0,\n"
+    "         start='resume', end_without_producer=False, name=None, wait='adaptive', look=None)\n"
+    "--\n\n"
+    "Become the consumer of a group, which is made if need be: Consumer.\n\n"
+    "group: a named one keeps its place when its consumer leaves or dies; None: one of its own, "
+    "which\n"
+    "ends with it. policy, of a new group: 'gate' (always waited for), 'gate-while-attached', "
+    "'lapped'\n"
+    "(never). shared: several consumers attach to it, each message goes to one of them. "
+    "at_most_once:\n"
+    "what a dead member had borrowed is lost rather than delivered again. max_lag: bytes; further\n"
+    "behind it is lapped instead of waited for; 0: no limit. start: 'resume' (where the group "
+    "stands; a\n"
+    "new one at the oldest message), 'oldest', 'newest' (only what comes from now on), or a "
+    "position.\n"
+    "end_without_producer: the end has come, too, when no living producer is left and all is "
+    "read.\n"
+    "name, wait, look: as for Ring.producer.\n\n"
+    "Raises Busy (the group has a living consumer: the text names it), Stale, Denied (read-only),\n"
+    "Damaged, Forked, ValueError, Error (ENOSPC: all slots or groups are in use).";
+
+PyObject *consumer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
+  static const struct choice policies[] = {{"gate", RINGBUS_GATE},
+                                           {"gate-while-attached", RINGBUS_GATE_WHILE_ATTACHED},
+                                           {"lapped", RINGBUS_LAPPED},
+                                           {NULL, 0}};
+  static char *names[] = {"group",
+                          "policy",
+                          "shared",
+                          "at_most_once",
+                          "max_lag",
+                          "start",
+                          "end_without_producer",
+                          "name",
+                          "wait",
+                          "look",
+                          NULL};
+  struct ringbus_consumer_options options = {0};
+  PyObject *policy_word = NULL, *max_lag = NULL, *start = NULL, *wait_word = NULL, *look = NULL;
+  int policy = 0, shared = 0, at_most_once = 0, end = 0, wait = 0, result;
+  size_t lag = 0;
+  Ring *ring = (Ring *)self;
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|z$OppOOpzOO:consumer", names, &options.group,
+                                   &policy_word, &shared, &at_most_once, &max_lag, &start, &end,
+                                   &options.name, &wait_word, &look) ||
+      !choose("policy", policy_word, policies, &policy) ||
+      !choose("wait", wait_word, wait_choices, &wait) || !look_from(look, &options.look_ns) ||
+      (max_lag && !size_from(max_lag, "max_lag", &lag)) ||
+      !start_from(start, &options.start, &options.position))
+    return NULL;
+  options.policy = (enum ringbus_policy)policy;
+  options.shared = shared;
+  options.at_most_once = at_most_once;
+  options.max_lag = lag;
+  options.end_without_producer = end;
+  options.wait = (enum ringbus_wait)wait;
+  Reader *reader = new_reader(ring, consumer_type);
+  if (!reader)
+    return NULL;
+  ringbus_consumer *handle = NULL;
+  ringbus_ring *ring_of_it = ring_handle(ring);
+  if (!ring_of_it) {
+    Py_DECREF((PyObject *)reader);
+    return NULL;
+  }
+  ring->in_use++;
+  Py_BEGIN_ALLOW_THREADS;
+  result = ringbus_consumer_attach(ring_of_it, &options, &handle);
+  Py_END_ALLOW_THREADS;
+  ring->in_use--;
+  if (result != 0) {
+    raise_detail(result, READING);
+    Py_DECREF((PyObject *)reader);
+    return NULL;
+  }
+  reader->consumer = handle;
+  reader->shared = shared;
+  reader->may_lap = group_may_be_lapped(ring->handle, &options);
+  ringbus_consumer_lost(handle, &reader->told_messages, &reader->told_bytes);
+  return (PyObject *)reader;
+}
+
+const char observer_attach_doc[] =
+    "observer($self, *, start='oldest')\n--\n\n"
+    "Read along without being noticed, also in a ring that is opened read_only, or\n"
+    "whose processes are all dead: Observer. It is waited for by nobody, and so may be\n"
+    "lapped. start: 'oldest', 'newest' or a position. Raises Stale, Damaged, Forked,\n"
+    "ValueError.";
+
+PyObject *observer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
+  static char *names[] = {"start", NULL};
+  struct ringbus_observer_options options = {0};
+  PyObject *start = NULL;
+  Ring *ring = (Ring *)self;
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$O:observer", names, &start) ||
+      !start_from(start, &options.start, &options.position))
+    return NULL;
+  Reader *reader = new_reader(ring, observer_type);
+  if (!reader)
+    return NULL;
+  ringbus_ring *ring_of_it = ring_handle(ring);
+  int result =
+      ring_of_it ? ringbus_observer_attach(ring_of_it, &options, &reader->observer) : RAISED;
+  if (result != 0) {
+    reader->observer = NULL;
+    raise_detail(result, READING);
+    Py_CLEAR(reader);
+  }
+  return (PyObject *)reader;
+}
+
+static void reader_dealloc(PyObject *self) {
+  Reader *reader = (Reader *)self;
+  PyTypeObject *type = Py_TYPE(self);
+  ringbus_consumer_detach(reader->consumer);
+  ringbus_observer_detach(reader->observer);
+  Py_DECREF((PyObject *)reader->ring);
+  PyObject_Free(self);
+  Py_DECREF((PyObject *)type);
+}
+
+static const char *name_of(const Reader *reader) {
+  return reader->is_observer ? "observer" : "consumer";
+}
+
+static bool usable(Reader *reader) {
+  if (reader->in_use)
+    raise_in_use(name_of(reader));
+  else if (!reader->consumer && !reader->observer)
+    raise_closed(name_of(reader));
+  else
+    return true;
+  return false;
+}
+
+static bool not_viewed(Py_ssize_t exports) {
+  if (exports)
+    PyErr_Format(PyExc_BufferError,
+                 "%zd views of borrowed messages exist: delete or release them first", exports);
+  return exports == 0;
+}
+
+/* 0, -errno, or RAISED: Lapped, if what was borrowed may have been overwritten while it was looked at. */
+static int release_all(Reader *reader) {
+  int valid = ringbus_consumer_still_valid(reader->consumer);
+  int result = ringbus_consumer_release(reader->consumer);
+  reader->borrows++;
+  reader->borrowed = 0;
+  return result == 0 && valid == -EOVERFLOW
+             ? raise_lapped(0, 0, "what was borrowed was overwritten meanwhile: do not believe it")
+             : result;
+}
+
+/* For what cannot be done while anything is borrowed, and so releases it first. Raises. */
+static bool settled(Reader *reader) {
+  if (!usable(reader) || !not_viewed(reader->exports))
+    return false;
+  if (!reader->borrowed)
+    return true;
+  int result = release_all(reader);
+  if (result != 0)
+    raise_error(result, READING);
+  return result == 0;
+}
+
+/* ---------------------------------------------------------------- the library's calls */
+
+static int call_recv(const Reader *reader, void *buffer, size_t size,
+                     struct ringbus_message *message) {
+  return reader->consumer ? ringbus_consumer_recv(reader->consumer, buffer, size, message)
+                          : ringbus_observer_recv(reader->observer, buffer, size, message);
+}
+
+static int call_tell(const Reader *reader, uint64_t *position, uint64_t *count) {
+  return reader->consumer ? ringbus_consumer_tell(reader->consumer, position, count)
+                          : ringbus_observer_tell(reader->observer, position, count);
+}
+
+static int call_seek(const Reader *reader, enum ringbus_start start, uint64_t position) {
+  return reader->consumer ? ringbus_consumer_seek(reader->consumer, start, position)
+                          : ringbus_observer_seek(reader->observer, start, position);
+}
+
+static int call_lost(const Reader *reader, uint64_t *messages, uint64_t *bytes) {
+  return reader->consumer ? ringbus_consumer_lost(reader->consumer, messages, bytes)
+                          : ringbus_observer_lost(reader->observer, messages, bytes);
+}
+
+static int call_wait(void *context, int64_t timeout_ns) {
+  const Reader *reader = context;
+  return reader->consumer ? ringbus_consumer_wait(reader->consumer, timeout_ns)
+                          : ringbus_observer_wait(reader->observer, timeout_ns);
+}
+
+static int wait_for_message(Reader *reader, int64_t timeout_ns) {
+  void *const *handle = reader->consumer ? (void *const *)(void *)&reader->consumer
+                                         : (void *const *)(void *)&reader->observer;
+  return wait_in_slices(call_wait, reader, timeout_ns, handle, &reader->in_use, name_of(reader));
+}
+
+/* The exception for a result; returns NULL. */
+static PyObject *raise_result(Reader *reader, int result) {
+  uint64_t messages, bytes;
+  if (result != -EOVERFLOW || call_lost(reader, &messages, &bytes) != 0)
+    return raise_error(result, READING);
+  uint64_t more = messages - reader->told_messages, more_bytes = bytes - reader->told_bytes;
+  reader->told_messages = messages;
+  reader->told_bytes = bytes;
+  char text[160];
+  PyOS_snprintf(
+      text, sizeof text,
+      "this reader was lapped: lost %llu messages, %llu bytes; reading goes on at the oldest",
+      (unsigned long long)more, (unsigned long long)more_bytes);
+  raise_lapped(more, more_bytes, text);
+  return NULL;
+}
+
+/* ---------------------------------------------------------------- receiving */
+
+/* attempt, and wait, until it answers something else than -EAGAIN, or time is over; as long as the
+ * reader is as `allowed` says: settled, or just usable. */
+static int until(Reader *reader, PyObject *timeout, bool (*allowed)(Reader *),
+                 int (*attempt)(Reader *, void *), void *context) {
+  int64_t timeout_ns, left, begin = 0;
+  int result;
+  if (!timeout_from(timeout, &timeout_ns) || !allowed(reader))
+    return RAISED;
+  if (reader->pending) {
+    result = reader->pending;
+    reader->pending = 0;
+    return result;
+  }
+  result = attempt(reader, context);
+  if (result == -EAGAIN && timeout_ns > 0)
+    begin = now_ns();
+  for (left = timeout_ns; result == -EAGAIN;) {
+    result = wait_for_message(reader, left);
+    if (result != 0)
+      return result;
+    if (!allowed(reader)) /* a signal's handler may have used it */
+      return RAISED;
+    result = attempt(reader, context);
+    if (left == 0) /* was the last: of a shared group another member may have been faster */
+      break;
+    if (timeout_ns > 0) {
+      left = timeout_ns - (now_ns() - begin);
+      left = left > 0 ? left : 0;
+    }
+  }
+  return result;
+}
+
+static void note(Reader *reader, const struct ringbus_message *message) {
+  reader->tag = message->tag;
+  reader->position = message->position;
+  reader->redelivered = message->redelivered;
+}
+
+/* The next message as bytes, in *out. It is asked for its length, copied, and then released: its
+ * bytes are looked at but once. */
+static int attempt_bytes(Reader *reader, void *out) {
+  struct ringbus_message message;
+  PyObject *bytes = NULL;
+  char nothing; /* an address, where an empty message may be copied to */
+  int result = call_recv(reader, &nothing, 0, &message);
+  while (result == -EMSGSIZE) { /* again if it was another one the second time */
+    size_t size = message.length;
+    Py_XDECREF(bytes);
+    bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (!bytes)
+      return RAISED;
+    result = call_recv(reader, PyBytes_AsString(bytes), size, &message);
+    if (result == 0 && message.length < size) {
+      PyObject *whole = bytes;
+      bytes = PyBytes_FromStringAndSize(PyBytes_AsString(whole), message.length);
+      Py_DECREF(whole);
+      if (!bytes)
+        return RAISED;
+    }
+  }
+  if (result != 0) {
+    Py_XDECREF(bytes);
+    return result;
+  }
+  if (!bytes && !(bytes = PyBytes_FromStringAndSize(NULL, 0)))
+    return RAISED;
+  note(reader, &message);
+  *(PyObject **)out = bytes;
+  return 0;
+}
+
+static PyObject *reader_recv(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *keywords) {
+  static const struct signature signature = {"recv", {"timeout"}, 0, 1};
+  PyObject *values[1] = {NULL}, *bytes;
+  if ((count || keywords) && !take_arguments(&signature, args, count, keywords, values))
+    return NULL;
+  int result = until((Reader *)self, values[0], settled, attempt_bytes, &bytes);
+  return result == 0 ? bytes : raise_result((Reader *)self, result);
+}
+
+static PyObject *reader_next(PyObject *self) {
+  PyObject *bytes;
+  int result = until((Reader *)self, NULL, settled, attempt_bytes, &bytes);
+  if (result == -EPIPE)
+    return NULL;
+  return result == 0 ? bytes : raise_result((Reader *)self, result);
+}
+
+struct list {
+  PyObject *list;
+  size_t max, got;
+};
+
+/* What ended a batch that is not empty: said by the next call, which for all but this says it itself. */
+static int end_batch(Reader *reader, size_t got, int result) {
+  if (got == 0)
+    return result;
+  if (result == RAISED) /* no memory for one more */
+    PyErr_Clear();
+  else if (result == -EOVERFLOW)
+    reader->pending = result;
+  return 0;
+}
+
+static int attempt_list(Reader *reader, void *context) {
+  struct list *list = context;
+  int result = 0;
+  while (list->got < list->max) {
+    PyObject *bytes;
+    result = attempt_bytes(reader, &bytes);
+    if (result != 0)
+      break;
+    int appended = PyList_Append(list->list, bytes);
+    Py_DECREF(bytes);
+    if (appended != 0)
+      return RAISED;
+    list->got++;
+  }
+  return end_batch(reader, list->got, result);
+}
+
+static bool max_from(PyObject *object, size_t *max) {
+  if (object && !size_from(object, "max", max))
+    return false;
+  if (*max == 0)
+    PyErr_SetString(PyExc_ValueError, "max: at least 1");
+  return *max > 0;
+}
+
+static PyObject *reader_recv_batch(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                   PyObject *keywords) {
+  static const struct signature signature = {"recv_batch", {"max", "timeout"}, 0, 2};
+  struct list list = {NULL, 256, 0};
+  PyObject *values[2];
+  if (!take_arguments(&signature, args, count, keywords, values) || !max_from(values[0], &list.max))
+    return NULL;
+  list.list = PyList_New(0);
+  if (!list.list)
+    return NULL;
+  int result = until((Reader *)self, values[1], settled, attempt_list, &list);
+  if (result == 0)
+    return list.list;
+  Py_DECREF(list.list);
+  return raise_result((Reader *)self, result);
+}
+
+struct into {
+  Py_buffer view;
+  uint32_t length;
+};
+
+static int attempt_into(Reader *reader, void *context) {
+  struct into *into = context;
+  struct ringbus_message message;
+  int result = call_recv(reader, into->view.buf, (size_t)into->view.len, &message);
+  if (result == 0) {
+    note(reader, &message);
+    into->length = message.length;
+  } else if (result == -EMSGSIZE) {
+    raise_error(result, READING);
+    add_number("needed", message.length);
+    return RAISED;
+  }
+  return result;
+}
+
+static PyObject *reader_recv_into(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *keywords) {
+  static const struct signature signature = {"recv_into", {"buffer", "timeout"}, 1, 2};
+  Reader *reader = (Reader *)self;
+  PyObject *values[2];
+  struct into into;
+  if (!take_arguments(&signature, args, count, keywords, values) ||
+      PyObject_GetBuffer(values[0], &into.view, PyBUF_WRITABLE) != 0)
+    return NULL;
+  int result = until(reader, values[1], settled, attempt_into, &into);
+  PyBuffer_Release(&into.view);
+  return result == 0 ? PyLong_FromUnsignedLong(into.length) : raise_result(reader, result);
+}
+
+/* ---------------------------------------------------------------- the rest of a reader's life */
+
+static PyObject *reader_wait(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *keywords) {
+  static const struct signature signature = {"wait", {"timeout"}, 0, 1};
+  Reader *reader = (Reader *)self;
+  PyObject *values[1];
+  int64_t timeout_ns;
+  if (!take_arguments(&signature, args, count, keywords, values) ||
+      !timeout_from(values[0], &timeout_ns) || !usable(reader))
+    return NULL;
+  int result = reader->pending ? 0 : wait_for_message(reader, timeout_ns);
+  return result == 0 ? Py_NewRef(Py_None) : raise_result(reader, result);
+}
+
+static PyObject *pair(uint64_t one, uint64_t two) {
+  return Py_BuildValue("(KK)", (unsigned long long)one, (unsigned long long)two);
+}
+
+static PyObject *reader_tell(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  uint64_t position, count;
+  (void)unused;
+  if (!usable(reader))
+    return NULL;
+  int result = call_tell(reader, &position, &count);
+  return result == 0 ? pair(position, count) : raise_result(reader, result);
+}
+
+static PyObject *reader_lost(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  uint64_t messages, bytes;
+  (void)unused;
+  if (!usable(reader))
+    return NULL;
+  int result = call_lost(reader, &messages, &bytes);
+  return result == 0 ? pair(messages, bytes) : raise_result(reader, result);
+}
+
+static PyObject *reader_seek(PyObject *self, PyObject *where) {
+  Reader *reader = (Reader *)self;
+  enum ringbus_start start = RINGBUS_RESUME;
+  uint64_t position = 0;
+  if (!start_from(where, &start, &position) || !settled(reader))
+    return NULL;
+  if (start == RINGBUS_RESUME) {
+    PyErr_SetString(PyExc_ValueError, "seek to 'oldest', 'newest' or a position");
+    return NULL;
+  }
+  int result = call_seek(reader, start, position);
+  if (result == 0 || result == -EOVERFLOW)
+    reader->pending = 0;
+  if (result == -EOVERFLOW)
+    return raise_result(reader, result);
+  if (result == -EINVAL) /* the others are told of by a hot call, without a detail */
+    return raise_detail(result, READING);
+  return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
+}
+
+static PyObject *reader_close(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  (void)unused;
+  if (reader->in_use)
+    return raise_in_use(name_of(reader));
+  if (reader->awaited)
+    return raise_text(-EBUSY, READING, "a task awaits a message of this consumer: cancel it first");
+  if (!not_viewed(reader->exports))
+    return NULL;
+  ringbus_consumer *consumer = reader->consumer;
+  ringbus_observer *observer = reader->observer;
+  reader->consumer = NULL;
+  reader->observer = NULL;
+  Py_BEGIN_ALLOW_THREADS;
+  /* -ECHILD in a forked child, where there is nothing to leave */
+  ringbus_consumer_detach(consumer);
+  ringbus_observer_detach(observer);
+  Py_END_ALLOW_THREADS;
+  return Py_NewRef(Py_None);
+}
+
+static PyObject *reader_exit(PyObject *self, PyObject *args) {
+  PyObject *type, *value, *traceback;
+  if (!PyArg_ParseTuple(args, "OOO:__exit__", &type, &value, &traceback))
+    return NULL;
+  PyObject *closed = reader_close(self, NULL);
+  /* With views still in a traceback it leaves when they have gone, and their error is the one to see. */
+  if (!closed && type != Py_None && PyErr_ExceptionMatches(PyExc_BufferError)) {
+    PyErr_Clear();
+    return Py_NewRef(Py_None);
+  }
+  return closed;
+}
+
+static PyObject *reader_repr(PyObject *self) {
+  const Reader *reader = (Reader *)self;
+  return PyUnicode_FromFormat("<ringbus.%s of %R%s>", reader->is_observer ? "Observer" : "Consumer",
+                              reader->ring->path,
+                              reader->consumer || reader->observer ? "" : ", closed");
+}
+
+static PyObject *get_ring(PyObject *self, void *unused) {
+  (void)unused;
+  return Py_NewRef((PyObject *)((Reader *)self)->ring);
+}
+
+static PyObject *get_closed(PyObject *self, void *unused) {
+  (void)unused;
+  return PyBool_FromLong(!((Reader *)self)->consumer && !((Reader *)self)->observer);
+}
+
+static PyObject *get_tag(PyObject *self, void *unused) {
+  (void)unused;
+  return PyLong_FromUnsignedLong(((Reader *)self)->tag);
+}
+
+static PyObject *get_position(PyObject *self, void *unused) {
+  (void)unused;
+  return PyLong_FromUnsignedLongLong(((Reader *)self)->position);
+}
+
+static PyObject *get_redelivered(PyObject *self, void *unused) {
+  (void)unused;
+  return PyBool_FromLong(((Reader *)self)->redelivered);
+}
+
+#define READER_PROPERTIES                                                                          \
+  {"ring", get_ring, NULL, "the ring it belongs to", NULL},                                        \
+      {"closed", get_closed, NULL, "close was called", NULL},                                      \
+      {"tag", get_tag, NULL, "of the message received last: its tag, 0 if it has none", NULL}, {   \
+    "position", get_position, NULL,                                                                \
+        "of the message received last: unique as long as the ring lives", NULL                     \
+  }
+
+#define READER_METHODS                                                                             \
+  {"recv", WITH_KEYWORDS(reader_recv), METH_FASTCALL | METH_KEYWORDS,                              \
+   "recv($self, timeout=None)\n--\n\n"                                                             \
+   "The next message, as bytes. timeout: seconds, None: as long as it takes, 0: not at\n"          \
+   "all.\n\n"                                                                                      \
+   "Raises Empty, EndOfStream, Lapped, Stale, Damaged, Forked; BufferError while views\n"          \
+   "of borrowed messages exist (others that are borrowed are released)."},                         \
+      {"recv_batch", WITH_KEYWORDS(reader_recv_batch), METH_FASTCALL | METH_KEYWORDS,              \
+       "recv_batch($self, max=256, timeout=None)\n--\n\n"                                          \
+       "As many of the next messages as are there, up to max, but at least one: a list of\n"       \
+       "bytes. Raises as recv."},                                                                  \
+      {"recv_into", WITH_KEYWORDS(reader_recv_into), METH_FASTCALL | METH_KEYWORDS,                \
+       "recv_into($self, buffer, timeout=None)\n--\n\n"                                            \
+       "The next message into a writable buffer; returns its length in bytes. TooLong,\n"          \
+       "whose `needed` says how long it is, consumes nothing. Raises as recv."},                   \
+      {"wait", WITH_KEYWORDS(reader_wait), METH_FASTCALL | METH_KEYWORDS,                          \
+       "wait($self, timeout=None)\n--\n\n"                                                         \
+       "Wait until there is a message. Raises Empty, EndOfStream, Stale."},                        \
+      {"tell", reader_tell, METH_NOARGS,                                                           \
+       "tell($self)\n--\n\n"                                                                       \
+       "(position, count): of the next message, and how many were ever published before\n"         \
+       "it."},                                                                                     \
+      {"seek", reader_seek, METH_O,                                                                \
+       "seek($self, where, /)\n--\n\n"                                                             \
+       "Go to 'oldest', 'newest' (behind the newest: what comes from now on), or a\n"              \
+       "position that is a message's in the ring. What is borrowed is released. Raises\n"          \
+       "ValueError, Lapped."},                                                                     \
+      {"lost", reader_lost, METH_NOARGS,                                                           \
+       "lost($self)\n--\n\n"                                                                       \
+       "(messages, bytes) missed by being lapped, exactly."},                                      \
+      {"close", reader_close, METH_NOARGS,                                                         \
+       "close($self)\n--\n\n"                                                                      \
+       "Leave. BufferError while views of borrowed messages exist. Closing twice is\n"             \
+       "allowed."},                                                                                \
+      {"__enter__", enter_self, METH_NOARGS, NULL}, {"__exit__", reader_exit, METH_VARARGS, NULL}, \
+  {                                                                                                \
+    NULL, NULL, 0, NULL                                                                            \
+  }
+
+/* ---------------------------------------------------------------- consumer: records */
+
+struct records {
+  Py_buffer *view;
+  size_t size, max, got;
+};
+
+/* Each is borrowed, looked at, copied, and released; one of another length is put back. */
+static int attempt_records(Reader *reader, void *context) {
+  struct records *records = context;
+  struct ringbus_message message;
+  int result = 0;
+  while (result == 0 && records->got < records->max) {
+    result = ringbus_consumer_borrow(reader->consumer, &message);
+    if (result == 0 && message.length != records->size) {
+      result = ringbus_consumer_seek(reader->consumer, RINGBUS_POSITION, message.position);
+      if (result != 0 || records->got)
+        break;
+      PyErr_Format(PyExc_ValueError,
+                   "the next message has %u bytes, a record %zu: receive it with recv",
+                   (unsigned)message.length, records->size);
+      return RAISED;
+    }
+    if (result == 0) {
+      memcpy((char *)records->view->buf + records->got * records->size, message.data,
+             records->size);
+      result = ringbus_consumer_release(reader->consumer);
+    }
+    if (result == 0) {
+      note(reader, &message);
+      records->got++;
+    }
+  }
+  return end_batch(reader, records->got, result);
+}
+
+static PyObject *consumer_recv_records_into(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                            PyObject *keywords) {
+  static const struct signature signature = {"recv_records_into", {"records", "timeout"}, 1, 2};
+  Reader *reader = (Reader *)self;
+  struct records records = {NULL, 0, 0, 0};
+  PyObject *values[2];
+  Py_buffer view;
+  int result = RAISED;
+  if (!take_arguments(&signature, args, count, keywords, values) ||
+      PyObject_GetBuffer(values[0], &view, PyBUF_CONTIG) != 0)
+    return NULL;
+  if (reader->shared || reader->may_lap) { /* where what does not fit could not be put back */
+    PyErr_SetString(PyExc_ValueError, "records can be received by a consumer whose group is always "
+                                      "waited for and not shared: use recv_batch");
+  } else if (view.ndim > 0 && view.len > 0) {
+    records.view = &view;
+    records.max = (size_t)view.shape[0];
+    records.size = (size_t)view.len / records.max;
+    result = until(reader, values[1], settled, attempt_records, &records);
+  } else {
+    PyErr_SetString(PyExc_ValueError, "there is no room for a record");
+  }
+  PyBuffer_Release(&view);
+  return result == 0 ? PyLong_FromSize_t(records.got) : raise_result(reader, result);
+}
+
+/* ---------------------------------------------------------------- consumer: the newest message */
+
+/* On to the newest message, which will be the next. Returns 0 if there is one. */
+static int skip_to_newest(Reader *reader) {
+  struct ringbus_message message;
+  int result = -EOVERFLOW;
+  for (int tries = 0; tries < 100 && result == -EOVERFLOW; tries++) {
+    uint64_t first = 0, last = 0;
+    int seen = 0;
+    while ((result = ringbus_consumer_borrow(reader->consumer, &message)) == 0) {
+      last = message.position;
+      if (!seen)
+        first = last;
+      seen = 1;
+      if (last - first > reader->ring->capacity) /* a lap is enough for one call */
+        break;
+    }
+    if (result == -EOVERFLOW)
+      continue;
+    if (!seen)
+      return result;
+    result = ringbus_consumer_seek(reader->consumer, RINGBUS_POSITION, last);
+    if (result == -EINVAL) /* it was overwritten just now */
+      result = -EOVERFLOW;
+  }
+  return result;
+}
+
+/* What was lost on the way is among what was skipped, and need not be told of again. */
+static void told_of_lost(Reader *reader) {
+  call_lost(reader, &reader->told_messages, &reader->told_bytes);
+  reader->pending = 0;
+}
+
+/* Raises, or tells how many messages were published before the next one. */
+static bool can_skip(Reader *reader, uint64_t *count) {
+  if (!settled(reader))
+    return false;
+  if (reader->shared) {
+    PyErr_SetString(PyExc_ValueError,
+                    "where a shared group stands is not for one of its members to say");
+    return false;
+  }
+  int result = call_tell(reader, NULL, count);
+  if (result != 0)
+    raise_result(reader, result);
+  return result == 0;
+}
+
+static PyObject *consumer_skip_to_newest(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  uint64_t before, after;
+  (void)unused;
+  if (!can_skip(reader, &before))
+    return NULL;
+  int result = skip_to_newest(reader);
+  if (result == 0 || result == -EAGAIN || result == -EPIPE)
+    result = call_tell(reader, NULL, &after);
+  if (result != 0)
+    return raise_result(reader, result);
+  told_of_lost(reader);
+  return PyLong_FromUnsignedLongLong(after - before);
+}
+
+static int attempt_latest(Reader *reader, void *out) {
+  int result = -EOVERFLOW;
+  for (int tries = 0; tries < 100 && result == -EOVERFLOW; tries++) {
+    result = skip_to_newest(reader);
+    if (result == 0)
+      result = attempt_bytes(reader, out);
+  }
+  return result;
+}
+
+static PyObject *consumer_latest(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                 PyObject *keywords) {
+  static const struct signature signature = {"latest", {"timeout"}, 0, 1};
+  Reader *reader = (Reader *)self;
+  PyObject *values[1], *bytes = NULL;
+  uint64_t before, after;
+  if (!take_arguments(&signature, args, count, keywords, values) || !can_skip(reader, &before))
+    return NULL;
+  told_of_lost(reader);
+  int result = until(reader, values[0], settled, attempt_latest, &bytes);
+  if (result == 0)
+    result = call_tell(reader, NULL, &after);
+  if (result != 0) {
+    Py_XDECREF(bytes);
+    return raise_result(reader, result);
+  }
+  told_of_lost(reader);
+  return Py_BuildValue("(NK)", bytes, (unsigned long long)(after - before - 1));
+}
+
+/* ---------------------------------------------------------------- consumer: borrowing */
+
+static Message *new_message(void) {
+  Message *message = PyObject_New(Message, message_type);
+  if (message)
+    memset((char *)message + sizeof message->base, 0, sizeof *message - sizeof message->base);
+  return message;
+}
+
+static void lend(Reader *reader, Message *message, const struct ringbus_message *found) {
+  message->reader = (Reader *)Py_NewRef((PyObject *)reader);
+  message->data = found->data;
+  message->length = found->length;
+  message->borrows = reader->borrows;
+  message->position = found->position;
+  message->tag = found->tag;
+  message->redelivered = found->redelivered;
+  reader->borrowed++;
+  note(reader, found);
+}
+
+static int attempt_borrow(Reader *reader, void *message) {
+  struct ringbus_message found;
+  int result = ringbus_consumer_borrow(reader->consumer, &found);
+  if (result == 0)
+    lend(reader, message, &found);
+  return result;
+}
+
+static PyObject *consumer_borrow(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                 PyObject *keywords) {
+  static const struct signature signature = {"borrow", {"timeout"}, 0, 1};
+  PyObject *values[1];
+  if (!take_arguments(&signature, args, count, keywords, values))
+    return NULL;
+  Message *message = new_message();
+  if (!message)
+    return NULL;
+  int result = until((Reader *)self, values[0], usable, attempt_borrow, message);
+  if (result == 0)
+    return (PyObject *)message;
+  Py_DECREF((PyObject *)message);
+  return raise_result((Reader *)self, result);
+}
+
+#define MOST_BORROWED 256 /* at once */
+
+/* Into messages that are there already, so that nothing can fail once something is borrowed. */
+static int attempt_borrow_list(Reader *reader, void *context) {
+  struct list *list = context;
+  struct ringbus_message found[MOST_BORROWED];
+  int result = ringbus_consumer_borrow_batch(reader->consumer, found, list->max, &list->got);
+  for (size_t i = 0; result == 0 && i < list->got; i++)
+    lend(reader, (Message *)PyList_GetItem(list->list, (Py_ssize_t)i), &found[i]);
+  return result;
+}
+
+static PyObject *consumer_borrow_batch(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                       PyObject *keywords) {
+  static const struct signature signature = {"borrow_batch", {"max", "timeout"}, 0, 2};
+  struct list list = {NULL, MOST_BORROWED, 0};
+  PyObject *values[2];
+  if (!take_arguments(&signature, args, count, keywords, values) || !max_from(values[0], &list.max))
+    return NULL;
+  if (list.max > MOST_BORROWED)
+    list.max = MOST_BORROWED;
+  list.list = PyList_New(0);
+  int result = list.list ? 0 : RAISED;
+  for (size_t i = 0; i < list.max && result == 0; i++) {
+    PyObject *message = (PyObject *)new_message();
+    if (!message || PyList_Append(list.list, message) != 0)
+      result = RAISED;
+    Py_XDECREF(message);
+  }
+  if (result == 0)
+    result = until((Reader *)self, values[1], usable, attempt_borrow_list, &list);
+  if (result == 0 && PyList_SetSlice(list.list, (Py_ssize_t)list.got, PY_SSIZE_T_MAX, NULL) == 0)
+    return list.list;
+  Py_XDECREF(list.list);
+  return result == 0 ? NULL : raise_result((Reader *)self, result);
+}
+
+static PyObject *consumer_release(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  (void)unused;
+  if (!usable(reader) || !not_viewed(reader->exports))
+    return NULL;
+  int result = release_all(reader);
+  return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
+}
+
+static PyObject *consumer_fileno(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  int fd;
+  (void)unused;
+  if (!usable(reader))
+    return NULL;
+  int result = ringbus_consumer_event_fd(reader->consumer, &fd);
+  return result == 0 ? PyLong_FromLong(fd) : raise_error(result, READING);
+}
+
+static PyObject *consumer_arm(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  (void)unused;
+  if (!usable(reader))
+    return NULL;
+  int result = ringbus_consumer_event_arm(reader->consumer);
+  return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
+}
+
+/* For event loops, in Python: the descriptor, armed; until await_end the consumer is not closed, since
+ * that would close it behind the loop's back. */
+static PyObject *consumer_await_begin(PyObject *self, PyObject *unused) {
+  Reader *reader = (Reader *)self;
+  int fd;
+  (void)unused;
+  if (!usable(reader))
+    return NULL;
+  if (reader->awaited)
+    return raise_text(-EBUSY, READING, "another task awaits a message of this consumer");
+  int result = ringbus_consumer_event_fd(reader->consumer, &fd);
+  if (result == 0)
+    result = ringbus_consumer_event_arm(reader->consumer);
+  if (result != 0)
+    return raise_error(result, READING);
+  reader->awaited = true;
+  return PyLong_FromLong(fd);
+}
+
+static PyObject *consumer_await_end(PyObject *self, PyObject *unused) {
+  (void)unused;
+  ((Reader *)self)->awaited = false;
+  return Py_NewRef(Py_None);
+}
+
+/* ---------------------------------------------------------------- message */
+
+static void message_dealloc(PyObject *self) {
+  Message *message = (Message *)self;
+  PyTypeObject *type = Py_TYPE(self);
+  Py_XDECREF((PyObject *)message->reader);
+  PyObject_Free(self);
+  Py_DECREF((PyObject *)type);
+}
+
+static bool message_is_borrowed(const Message *message) {
+  Reader *reader =
+      message->reader; /* NULL: found by the garbage collector's list, and not lent yet */
+  if (reader && reader->consumer && !message->released && message->borrows == reader->borrows)
+    return true;
+  PyErr_SetString(PyExc_ValueError, "the message was released already");
+  return false;
+}
+
+static PyObject *message_release(PyObject *self, PyObject *unused) {
+  Message *message = (Message *)self;
+  Reader *reader = message->reader;
+  (void)unused;
+  if (!message_is_borrowed(message) || !usable(reader) || !not_viewed(message->exports))
+    return NULL;
+  message->released = true;
+  if (--reader->borrowed)
+    return Py_NewRef(Py_None);
+  int result = release_all(reader);
+  return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
+}
+
+static PyObject *message_exit(PyObject *self, PyObject *args) {
+  const Message *message = (Message *)self;
+  PyObject *type, *value, *traceback;
+  if (!PyArg_ParseTuple(args, "OOO:__exit__", &type, &value, &traceback))
+    return NULL;
+  if (message->released || !message->reader || message->borrows != message->reader->borrows)
+    return Py_NewRef(Py_None);
+  /* After an exception it is not released: the work was not done. */
+  return type == Py_None ? message_release(self, NULL) : Py_NewRef(Py_None);
+}
+
+static int message_get_buffer(PyObject *self, Py_buffer *view, int flags) {
+  Message *message = (Message *)self;
+  view->obj = NULL;
+  if (!message_is_borrowed(message) || !usable(message->reader) ||
+      PyBuffer_FillInfo(view, self, (void *)(uintptr_t)message->data, (Py_ssize_t)message->length,
+                        1, flags) != 0)
+    return -1;
+  message->exports++;
+  message->reader->exports++;
+  return 0;
+}
+
+static void message_release_buffer(PyObject *self, Py_buffer *view) {
+  Message *message = (Message *)self;
+  (void)view;
+  message->exports--;
+  message->reader->exports--;
+}
+
+static Py_ssize_t message_length(PyObject *self) { return (Py_ssize_t)((Message *)self)->length; }
+
+static PyObject *message_view(PyObject *self, void *unused) {
+  (void)unused;
+  return PyMemoryView_FromObject(self);
+}
+
+static PyObject *message_tag(PyObject *self, void *unused) {
+  (void)unused;
+  return PyLong_FromUnsignedLong(((Message *)self)->tag);
+}
+
+static PyObject *message_position(PyObject *self, void *unused) {
+  (void)unused;
+  return PyLong_FromUnsignedLongLong(((Message *)self)->position);
+}
+
+static PyObject *message_redelivered(PyObject *self, void *unused) {
+  (void)unused;
+  return PyBool_FromLong(((Message *)self)->redelivered);
+}
+
+static PyMethodDef message_methods[] = {
+    {"release", message_release, METH_NOARGS,
+     "release($self)\n--\n\n"
+     "Done with this message. When all that is borrowed is released, it may be\n"
+     "overwritten and will not come again. BufferError while views of it exist; Lapped\n"
+     "if it was overwritten while it was borrowed, which happens in groups that are not\n"
+     "waited for."},
+    {"__enter__", enter_self, METH_NOARGS, NULL},
+    {"__exit__", message_exit, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef message_properties[] = {
+    {"view", message_view, NULL, "a new read-only memoryview of the message's bytes", NULL},
+    {"tag", message_tag, NULL, "the sender's 32 bits, 0 if none were given", NULL},
+    {"position", message_position, NULL, "unique as long as the ring lives", NULL},
+    {"redelivered", message_redelivered, NULL,
+     "another member of the shared group has had it, and died before it released it", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot message_slots[] = {
+    {Py_tp_doc,
+     (void *)"A message that is still in the ring: a read-only buffer of bytes, without a copy.\n"
+             "Leaving `with` releases it, unless there was an exception."},
+    {Py_tp_dealloc, (void *)message_dealloc},
+    {Py_tp_methods, message_methods},
+    {Py_tp_getset, message_properties},
+    {Py_sq_length, (void *)message_length},
+    {Py_bf_getbuffer, (void *)message_get_buffer},
+    {Py_bf_releasebuffer, (void *)message_release_buffer},
+    {0, NULL},
+};
+PyType_Spec message_spec = {"ringbus.Message", sizeof(Message), 0,
+                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, message_slots};
+
+/* ---------------------------------------------------------------- the types */
+
+static PyMethodDef consumer_methods[] = {
+    {"borrow", WITH_KEYWORDS(consumer_borrow), METH_FASTCALL | METH_KEYWORDS,
+     "borrow($self, timeout=None)\n--\n\n"
+     "The next message where it is, without a copy: Message. Several may be borrowed; a\n"
+     "member of a shared group borrows one, or one batch. Raises as recv, but whatever\n"
+     "is borrowed stays so."},
+    {"borrow_batch", WITH_KEYWORDS(consumer_borrow_batch), METH_FASTCALL | METH_KEYWORDS,
+     "borrow_batch($self, max=256, timeout=None)\n--\n\n"
+     "As many as are there, at most 256 at once: a list of Message. Raises as borrow."},
+    {"release", consumer_release, METH_NOARGS,
+     "release($self)\n--\n\n"
+     "Done with everything borrowed so far. BufferError while views of it exist; Lapped\n"
+     "as for Message.release."},
+    {"recv_records_into", WITH_KEYWORDS(consumer_recv_records_into), METH_FASTCALL | METH_KEYWORDS,
+     "recv_records_into($self, records, timeout=None)\n--\n\n"
+     "As many of the next messages as are there into the elements along the first\n"
+     "dimension of a C-contiguous array, whose size each must have; returns how many, at\n"
+     "least 1. Ends before a message of another size, which is a ValueError if it is the\n"
+     "next one. Not in groups that are shared or may be lapped (ValueError). Raises as\n"
+     "recv."},
+    {"skip_to_newest", consumer_skip_to_newest, METH_NOARGS,
+     "skip_to_newest($self)\n--\n\n"
+     "Go on to the newest message, so that it is the next one, and whatever is borrowed\n"
+     "is released. Returns how many were skipped, lost ones included."},
+    {"latest", WITH_KEYWORDS(consumer_latest), METH_FASTCALL | METH_KEYWORDS,
+     "latest($self, timeout=None)\n--\n\n"
+     "(bytes, skipped): the newest message, waiting for one if need be, and how many\n"
+     "older ones were passed over, lost ones included. Raises as recv."},
+    {"fileno", consumer_fileno, METH_NOARGS,
+     "fileno($self)\n--\n\n"
+     "A descriptor for select, epoll and event loops: readable when there is a message,\n"
+     "or the end. Only poll it; call arm when recv(timeout=0) has raised Empty, and go\n"
+     "back to the loop."},
+    {"arm", consumer_arm, METH_NOARGS,
+     "arm($self)\n--\n\n"
+     "The descriptor of fileno becomes readable with the next message, or at once if it\n"
+     "is there already. Raises EndOfStream, Stale, Damaged."},
+    {"_await_begin", consumer_await_begin, METH_NOARGS, NULL},
+    {"_await_end", consumer_await_end, METH_NOARGS, NULL},
+    READER_METHODS,
+};
+
+static PyGetSetDef consumer_properties[] = {
+    READER_PROPERTIES,
+    {"redelivered", get_redelivered, NULL,
+     "of the message received last: another member of the shared group has had it, and died", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot consumer_slots[] = {
+    {Py_tp_doc,
+     (void *)"Reads for a group: see Ring.consumer. Iterating receives bytes until the end of the\n"
+             "stream. For one thread at a time."},
+    {Py_tp_dealloc, (void *)reader_dealloc},
+    {Py_tp_repr, (void *)reader_repr},
+    {Py_tp_iter, (void *)PyObject_SelfIter},
+    {Py_tp_iternext, (void *)reader_next},
+    {Py_tp_methods, consumer_methods},
+    {Py_tp_getset, consumer_properties},
+    {0, NULL},
+};
+PyType_Spec consumer_spec = {"ringbus.Consumer", sizeof(Reader), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                             consumer_slots};
+
+static PyMethodDef observer_methods[] = {READER_METHODS};
+
+static PyGetSetDef observer_properties[] = {READER_PROPERTIES, {NULL, NULL, NULL, NULL, NULL}};
+
+static PyType_Slot observer_slots[] = {
+    {Py_tp_doc,
+     (void *)"Reads along unnoticed: see Ring.observer. Iterating receives bytes until the end of\n"
+             "the stream. For one thread at a time."},
+    {Py_tp_dealloc, (void *)reader_dealloc},
+    {Py_tp_repr, (void *)reader_repr},
+    {Py_tp_iter, (void *)PyObject_SelfIter},
+    {Py_tp_iternext, (void *)reader_next},
+    {Py_tp_methods, observer_methods},
+    {Py_tp_getset, observer_properties},
+    {0, NULL},
+};
+PyType_Spec observer_spec = {"ringbus.Observer", sizeof(Reader), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                             observer_slots};

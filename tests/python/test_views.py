@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: MIT
+"""Memory of the ring that is lent: claims and borrowed messages, their views, their end."""
+import gc
+import sys
+import threading
+import tracemalloc
+
+import pytest
+
+import ringbus
+from conftest import in_child
+
+
+@pytest.fixture
+def ends():
+    with ringbus.create(None, 1 << 16) as ring:
+        with ring.producer() as producer, ring.consumer() as consumer:
+            yield producer, consumer
+
+
+def test_a_claim_is_filled_in_place(ends):
+    producer, consumer = ends
+    with producer.claim(10, tag=4) as claim:
+        assert len(claim) == 10
+        claim.view[:5] = b"hello"
+        with pytest.raises(ringbus.TooLong):
+            claim.commit(11)
+        claim.commit(5)
+    assert (consumer.recv(), consumer.tag) == (b"hello", 4)
+    with producer.claim(3) as claim:
+        claim.view[:] = b"all"
+    assert consumer.recv() == b"all"
+    with producer.claim(0):
+        pass
+    assert consumer.recv() == b""
+
+
+def test_a_claim_is_given_up_when_its_work_fails(ends):
+    producer, consumer = ends
+    with pytest.raises(ZeroDivisionError):
+        with producer.claim(5) as claim:
+            1 / 0
+    with pytest.raises(ZeroDivisionError):
+        with producer.claim(5) as claim:
+            view = claim.view
+            1 / 0
+    with pytest.raises(BufferError):
+        producer.send(b"the view still stands")
+    del view, claim
+    with producer.claim(5) as claim:
+        claim.abort()
+        with pytest.raises(ValueError, match="already"):
+            claim.commit()
+    producer.claim(5)  # and forgotten
+    producer.send(b"only this")
+    assert consumer.recv_batch() == [b"only this"]
+
+
+def test_a_claim_that_is_viewed_is_neither_committed_nor_overwritten(ends):
+    producer, consumer = ends
+    claim = producer.claim(5)
+    view = claim.view[1:3]
+    for call in (claim.commit, claim.abort, producer.close, lambda: producer.send(b"x"),
+                 lambda: producer.send_batch([b"x"]), lambda: producer.claim(1), producer.wait,
+                 producer.drain, producer.finish, lambda: claim.__exit__(None, None, None)):
+        with pytest.raises(BufferError):
+            call()
+    view.release()
+    claim.view[:] = b"whole"
+    claim.commit()
+    for call in (claim.commit, claim.abort, lambda: claim.view, lambda: memoryview(claim)):
+        with pytest.raises(ValueError, match="already"):
+            call()
+    assert consumer.recv_batch() == [b"whole"]
+
+
+def test_closing_gives_an_open_claim_up(ends):
+    producer, consumer = ends
+    claim = producer.claim(5)
+    ring = producer.ring
+    producer.close()
+    with pytest.raises(ValueError):
+        claim.commit()
+    with ring.producer() as successor:
+        successor.send(b"next")
+    assert consumer.recv_batch() == [b"next"]
+
+
+def test_a_borrowed_message_is_not_copied_and_not_released_while_it_is_viewed(ends):
+    producer, consumer = ends
+    producer.send(b"in the ring", 9)
+    with consumer.borrow() as message:
+        assert (bytes(message), len(message), message.tag) == (b"in the ring", 11, 9)
+        assert message.position == 0 and not message.redelivered
+        view = message.view
+        assert view.readonly and view == b"in the ring"
+        with pytest.raises(TypeError):
+            view[0] = 0
+        part = view[3:6]
+        del view
+        for call in (message.release, consumer.release, consumer.close, consumer.recv, consumer.latest,
+                     consumer.recv_batch, consumer.skip_to_newest, lambda: consumer.seek("oldest"),
+                     lambda: next(consumer), lambda: consumer.recv_into(bytearray(50)),
+                     lambda: message.__exit__(None, None, None)):
+            with pytest.raises(BufferError, match="views"):
+                call()
+        assert part == b"the"
+        del part
+    for call in (message.release, lambda: message.view, lambda: bytes(message)):
+        with pytest.raises(ValueError, match="released already"):
+            call()
+    with pytest.raises(ringbus.Empty):
+        consumer.recv(0)
+
+
+def test_numpy_arrays_are_views_too(ends):
+    numpy = pytest.importorskip("numpy")
+    producer, consumer = ends
+    producer.send(numpy.arange(10, dtype="<u4"))
+    message = consumer.borrow()
+    numbers = numpy.frombuffer(message, "<u4")[2:4]
+    assert numbers.tolist() == [2, 3] and not numbers.flags.writeable
+    with pytest.raises(BufferError):
+        consumer.close()
+    del numbers
+    message.release()
+    with producer.claim(8) as claim:
+        numpy.frombuffer(claim, "<f4")[:] = 1.5
+    assert numpy.frombuffer(consumer.recv(), "<f4").tolist() == [1.5, 1.5]
+
+
+def test_what_is_borrowed_is_released_when_the_last_one_is(ends):
+    producer, consumer = ends
+    ring = producer.ring
+    producer.send_batch([b"a", b"b", b"c", b"d"])
+    first, second = consumer.borrow(), consumer.borrow()
+    third, = consumer.borrow_batch(1)
+    view = memoryview(second)
+    third.release()
+    first.release()
+    assert ring.groups()[0].lag_messages == 4
+    view.release()
+    second.release()
+    assert ring.groups()[0].lag_messages == 1
+    fourth, = consumer.borrow_batch()
+    consumer.release()
+    with pytest.raises(ValueError):
+        fourth.release()
+    assert ring.groups()[0].lag_messages == 0
+
+
+def test_a_message_that_was_not_released_comes_again():
+    with ringbus.create(None, 4096) as ring, ring.producer() as producer:
+        producer.send_batch([b"work", b"more"])
+        with ring.consumer("named") as consumer:
+            with pytest.raises(ZeroDivisionError):
+                with consumer.borrow():
+                    1 / 0
+            assert bytes(consumer.borrow()) == b"more"  # forgotten, which does not release either
+        with ring.consumer("named") as consumer:
+            assert consumer.recv_batch() == [b"work", b"more"]
+
+
+def test_receiving_releases_what_is_borrowed(ends):
+    producer, consumer = ends
+    producer.send_batch([b"a", b"b"])
+    message = consumer.borrow()
+    assert consumer.recv() == b"b"
+    with pytest.raises(ValueError, match="released already"):
+        memoryview(message)
+
+
+def test_a_shared_group_borrows_one_batch_and_members_take_over():
+    with ringbus.create(None, 1 << 16) as ring, ring.producer() as producer:
+        one, two = (ring.consumer("workers", shared=True) for _ in range(2))
+        producer.send_batch([b"a", b"b", b"c"])
+        message = one.borrow()
+        with pytest.raises(ringbus.Busy):
+            one.borrow()
+        assert two.recv() == b"b"
+        view = message.view
+        with pytest.raises(BufferError):
+            one.recv(0)
+        view.release()
+        one.close()  # without releasing
+        rest = {(two.recv(timeout=60), two.redelivered) for _ in range(2)}
+        assert rest == {(b"a", True), (b"c", False)}
+        two.close()
+
+
+def test_a_borrowed_message_that_was_overwritten_is_not_believed():
+    with ringbus.create(None, 4096, overwrite=True) as ring:
+        with ring.producer() as producer, ring.consumer() as consumer:
+            producer.send(b"early")
+            message = consumer.borrow()
+            for _ in range(100):
+                producer.send(bytes(100))
+            with pytest.raises(ringbus.Lapped):
+                message.release()
+
+
+def test_views_keep_alive_what_they_need(ends):
+    producer, _ = ends
+    consumer = producer.ring.consumer()
+    producer.send(b"kept")
+    view = memoryview(consumer.borrow())
+    del consumer
+    gc.collect()
+    assert view == b"kept" and len(producer.ring.groups()) == 2
+    del view
+    gc.collect()
+    assert len(producer.ring.groups()) == 1
+    ring = ringbus.create(None, 4096)
+    view = ring.producer().claim(4).view
+    view[:] = b"kept"
+    del ring
+    gc.collect()
+    assert view == b"kept"
+
+
+def test_a_handle_inherited_by_fork_raises_and_says_so(ends):
+    producer, consumer = ends
+    ring = producer.ring
+    observer = ring.observer()
+    producer.send(b"for the parent")
+    message, claim = consumer.borrow(), producer.claim(5)
+
+    def child():
+        for call in (lambda: claim.commit(), consumer.recv, consumer.borrow, observer.recv,
+                     lambda: producer.send(b"x"), ring.info, ring.producer, ring.consumer,
+                     lambda: consumer.wait(1), consumer.tell, ring.fileno):
+            with pytest.raises(ringbus.Forked, match="fork") as error:
+                call()
+            assert isinstance(error.value, ChildProcessError)
+        for thing in (producer, consumer, observer, ring):
+            thing.close()
+
+    assert in_child(child)
+    claim.abort()
+    producer.send(b"still well")
+    message.release()
+    assert consumer.recv() == b"still well"
+    observer.close()
+
+
+def test_one_handle_in_two_threads_is_refused_while_one_waits(ends):
+    producer, consumer = ends
+    waiting = threading.Event()
+    got = []
+
+    def wait():
+        waiting.set()
+        got.append(consumer.recv())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    waiting.wait()
+    refused = 0
+    while not refused:  # until it waits indeed
+        try:
+            consumer.recv(timeout=0)
+        except ringbus.Busy:
+            refused = 1
+        except ringbus.Empty:
+            pass
+    for call in (consumer.close, consumer.borrow, consumer.tell, consumer.release):
+        with pytest.raises(ringbus.Busy, match="thread"):
+            call()
+    producer.send(b"done")  # which a thread that kept the interpreter's lock would not get
+    thread.join()
+    assert got == [b"done"]
+
+
+def test_every_thread_with_handles_of_its_own():
+    with ringbus.create(None, 4096, many_producers=True) as ring:
+        consumers = [ring.consumer() for _ in range(2)]
+        sums = []
+
+        def produce(which):
+            with ring.producer() as producer:
+                for i in range(1000):
+                    producer.send(b"%d %d" % (which, i))
+
+        def consume(consumer):
+            seen = [consumer.recv() for _ in range(3000)]
+            sums.append(seen)
+
+        threads = [threading.Thread(target=produce, args=(i,)) for i in range(3)]
+        threads += [threading.Thread(target=consume, args=(c,)) for c in consumers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sums[0] == sums[1]  # one order, which all see
+        for which in range(3):
+            mine = [m for m in sums[0] if m.startswith(b"%d " % which)]
+            assert mine == [b"%d %d" % (which, i) for i in range(1000)]
+
+
+def test_nothing_is_left_behind_by_many_rounds():
+    numpy = pytest.importorskip("numpy")
+
+    def attempt(call, *arguments):
+        try:
+            call(*arguments)
+        except (OSError, ValueError, TypeError, BufferError):
+            pass
+
+    def round_of_everything():
+        with ringbus.create(None, 4096) as ring, ring.producer() as producer:
+            with ring.consumer(), ring.consumer("g") as consumer, ring.observer() as observer:
+                producer.send(b"x" * 100)
+                producer.send_batch([b"a", bytearray(b"b"), numpy.arange(8)[::2]])
+                producer.send_records(numpy.arange(3))
+                with producer.claim(9) as claim:
+                    claim.view[:2] = b"ab"
+                attempt(producer.send, "text")
+                attempt(producer.send_batch, [b"a", bytearray(5), "text"])
+                attempt(producer.send_batch, [bytes(1000)] * 5, 0, True)
+                attempt(lambda: producer.send(bytes(3000), timeout=0))
+                attempt(producer.send, bytes(5000))
+                with consumer.borrow() as message:
+                    view = message.view
+                    attempt(message.release)
+                    attempt(consumer.close)
+                    view.release()
+                consumer.borrow_batch(2)
+                consumer.release()
+                consumer.recv()
+                consumer.recv_records("i8", timeout=0)
+                attempt(consumer.recv_records, "i8")
+                attempt(consumer.recv_into, bytearray(3))
+                consumer.latest()
+                attempt(consumer.recv, 0)
+                attempt(consumer.fileno)
+                observer.recv_batch()
+                ring.info(), ring.groups(), ring.participants(), ring.blame("producer")
+                attempt(ring.producer)
+                attempt(ringbus.open, "nothing")
+
+    types = [ringbus.Ring, ringbus.Producer, ringbus.Consumer, ringbus.Observer, ringbus.Claim,
+             ringbus.Message, ringbus.RingInfo, ringbus.Group, ringbus.Empty, ringbus.TooLong]
+    for _ in range(20):
+        round_of_everything()
+    gc.collect()
+    counts = [sys.getrefcount(kind) for kind in types]
+    tracemalloc.start()
+    before = tracemalloc.take_snapshot()
+    for _ in range(200):
+        round_of_everything()
+    gc.collect()
+    after = tracemalloc.take_snapshot()
+    tracemalloc.stop()
+    assert [sys.getrefcount(kind) for kind in types] == counts
+    # 200 rounds: what is lost in each, be it one object, is more than this
+    grown = [line for line in after.compare_to(before, "lineno")
+             if line.count_diff >= 100 and "tracemalloc" not in str(line.traceback)]
+    assert not grown
