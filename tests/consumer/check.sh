@@ -92,6 +92,8 @@ house() {
   [[ -z $files ]] || fail "without a licence line: $files"
 }
 
+headers_used=(ringbus inline)
+linkings=(shared static)
 pkg_config() {
   local program header language compiler linking static flags libraries
   install_here
@@ -100,8 +102,8 @@ pkg_config() {
   export PKG_CONFIG_PATH=$libdir/pkgconfig LD_LIBRARY_PATH=$libdir
   for language in "c gcc -std=c11" "c++ g++ -std=c++17"; do
     compiler=${language#* }
-    for header in ringbus inline; do
-      for linking in shared static; do
+    for header in "${headers_used[@]}"; do
+      for linking in "${linkings[@]}"; do
         static=
         [[ $linking == shared ]] || static=-static
         flags="$("${found[@]}" --cflags) -include ringbus/$header.h -Wall -Wextra -pedantic -Werror"
@@ -203,6 +205,8 @@ packages() {
   [[ $(LD_LIBRARY_PATH=$(dirname "$(find "$prefix" -name libringbus.a)") "$prefix/bin/ringbus" \
     --version) == *"$(sed -n 's/^Version: //p' "$(find "$prefix" -name ringbus.pc)")"* ]] ||
     fail "the command has another version"
+  headers_used=(inline) # the rest is the same as where it was not packed
+  linkings=(shared)
   pkg_config
   cmake_package
 }
