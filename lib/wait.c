@@ -8,8 +8,8 @@
  *     futex wait while waiters == ticket               futex: waiters = 0 and wake, in one
  *
  * The waker clears the word: one that died asleep costs a single system call. Clearing and waking are
- * one step to whoever goes to sleep (FUTEX_WAKE_OP): the word is 0 only once all who slept have been
- * woken, so a waker that is stopped or killed on the way silences nobody else. Where that call is
+ * one step to whoever goes to sleep (FUTEX_WAKE_OP): once the word is 0, all who slept are off the
+ * kernel's queue, so a waker that is stopped or killed on the way silences nobody else. Where that call is
  * forbidden the word is cleared first: a sleeper that arrives in between finds 0 and looks again. The
  * next one to go to sleep sets the word again, to another ticket: who has not got to sleep yet is not
  * to take that for its own. Whoever is killed between publishing and waking notifies nobody; therefore

@@ -8,7 +8,9 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -128,52 +130,90 @@ static void print_blocker(const char *what, const struct ringbus_blame *blame) {
   putchar('\n');
 }
 
-/* make_anew: an empty ring like the one that was just retired, open in ring. */
-static int make_anew(const char *name, const ringbus_ring *ring) {
+/* make_like: an empty ring like this one, at this path. Returns 0 or a negative errno. */
+static int make_like(const ringbus_ring *ring, const char *path) {
   struct ringbus_ring_info info;
-  struct stat status;
+  struct stat old, new;
   ringbus_ring *made;
   int fd, error = ringbus_ring_info(ring, &info);
   if (error == 0)
     error = ringbus_ring_fd(ring, &fd);
-  if (error == 0 && fstat(fd, &status) != 0)
+  if (error == 0 && fstat(fd, &old) != 0)
     error = -errno;
   if (error != 0)
+    return error;
+  const struct ringbus_create_options like = {.capacity = info.capacity,
+                                              .max_participants = info.max_participants,
+                                              .max_groups = info.max_groups,
+                                              .no_group = info.no_group,
+                                              .wake = info.wake,
+                                              .many_producers = info.many_producers,
+                                              .overwrite = info.overwrite,
+                                              .mode = old.st_mode & 0777};
+  error = ringbus_ring_create(path, &like, &made);
+  if (error != 0)
+    return error;
+  error = ringbus_ring_fd(made, &fd);
+  if (error == 0 &&
+      (fstat(fd, &new) != 0 || (new.st_gid != old.st_gid &&fchown(fd, (uid_t)-1, old.st_gid) != 0)))
+    error = -errno;
+  ringbus_ring_close(made);
+  if (error != 0)
+    unlink(path);
+  return error;
+}
+
+static bool is_file_of(const ringbus_ring *ring, const char *path) {
+  struct stat of_ring, of_path;
+  int fd;
+  return ringbus_ring_fd(ring, &fd) == 0 && fstat(fd, &of_ring) == 0 &&
+         lstat(path, &of_path) == 0 && of_ring.st_dev == of_path.st_dev &&
+         of_ring.st_ino == of_path.st_ino;
+}
+
+static bool swap_names(const char *one, const char *other) {
+  return renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0;
+}
+
+/* retire: the process could not be ended, for the reason that has been said. The new ring is made before
+ * the old one is touched, and takes its name in one instant; who is told that the old one is retired finds
+ * the new one. If this process is killed meanwhile, one of both may be left as .ringbus-retire-PID. */
+static int retire(const char *name, ringbus_ring *ring) {
+  char path[PATH_MAX], beside[PATH_MAX + 32];
+  int error = path_of_ring(name, path, sizeof path);
+  if (error != 0)
     return failed_call(name, error);
-  const struct ringbus_create_options options = {.capacity = info.capacity,
-                                                 .max_participants = info.max_participants,
-                                                 .max_groups = info.max_groups,
-                                                 .no_group = info.no_group,
-                                                 .wake = info.wake,
-                                                 .many_producers = info.many_producers,
-                                                 .overwrite = info.overwrite,
-                                                 .mode = status.st_mode & 0777,
-                                                 .set_group = status.st_gid != getegid(),
-                                                 .group = status.st_gid};
-  error = ringbus_ring_create(name, &options, &made);
+  const char *slash = strrchr(path, '/');
+  snprintf(beside, sizeof beside, "%.*s.ringbus-retire-%d",
+           slash != NULL ? (int)(slash + 1 - path) : 0, path, (int)getpid());
+  error = make_like(ring, beside);
+  if (error != 0)
+    return failed_because(name, error, "nothing is retired, as no ring like it can be made: %s",
+                          *ringbus_error_detail() ? ringbus_error_detail()
+                                                  : ringbus_strerror(error));
+  if (!swap_names(beside, path)) {
+    error = -errno;
+    unlink(beside);
+    return failed_because(name, error,
+                          "nothing is retired, as its name cannot be given to another "
+                          "ring: %s",
+                          strerror(-error));
+  }
+  if (is_file_of(ring, beside))
+    error = ringbus_ring_remove(beside, true);
+  else
+    error = -ESTALE;
   if (error != 0) {
-    notice("%s: the ring is retired, but none could be made in its place", name);
+    /* It had another's name, or cannot be removed: all is as it was, but for who has come to the new
+     * one in that instant, and is told. */
+    swap_names(beside, path);
+    ringbus_ring_remove(beside, true);
     return failed_call(name, error);
   }
-  if (status.st_uid != geteuid())
-    notice("%s: the new ring belongs to user %u, the old one did to %u", name, (unsigned)geteuid(),
-           (unsigned)status.st_uid);
-  ringbus_ring_close(made);
   done.retired = true;
   if (!json)
     puts("retired the ring, and made an empty one like it");
   return COMMAND_OK;
-}
-
-/* retire: the process could not be ended, for the reason that has been said. */
-static int retire(const char *name, ringbus_ring *ring) {
-  struct ringbus_ring_info info;
-  int error = ringbus_ring_info(ring, &info);
-  if (error == 0 && info.retired)
-    error = -ESTALE; /* by somebody else meanwhile: what has its name now is not to be removed */
-  if (error == 0)
-    error = ringbus_ring_remove(name, true);
-  return error == 0 ? make_anew(name, ring) : failed_call(name, error);
 }
 
 /* evict: who it is has been said. */
@@ -183,9 +223,12 @@ static int evict(const char *name, ringbus_ring *ring, const struct ringbus_part
   if (error != 0) {
     const char *detail = ringbus_error_detail();
     const char *reason = *detail ? detail : ringbus_strerror(error);
-    /* Not for what would be wrong with the next ring, too. */
-    if (!or_retires || error == -EINVAL || error == -ESTALE)
-      return failed_because(name, error, "%s: --or-retire retires the ring without it", reason);
+    bool lives_on = error == -ETIMEDOUT || error == -ESRCH || error == -EPERM;
+    if (json)
+      done.blocked_by = participant_object(whom);
+    if (!or_retires || !lives_on)
+      return failed_because(name, error, "%s%s", reason,
+                            lives_on ? ": --or-retire retires the ring without it" : "");
     notice("%s: %s", name, reason);
     return retire(name, ring);
   }

@@ -963,11 +963,12 @@ static void part(void) {
 
 /* Stepping there from afar would take long: run to where it happened when nobody interfered. */
 static void go_on_until(const struct pause_scenario *scenario, uint64_t happened) {
-  uint64_t before = scenario->until();
+  uint64_t before = scenario->until(), paused_at = harness.instruction;
   trace_run_to(happened);
   while (harness.actor && scenario->until() == before && !harness.control->region_ended &&
          actor_step())
     ;
+  harness.missed += paused_at < happened && scenario->until() == before; /* it went another way */
 }
 
 static void pause_at(const struct pause_scenario *scenario, uint64_t instruction,
@@ -1002,9 +1003,12 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
     } while (actor_step() && !harness.control->region_ended);
   }
   part();
+  uint64_t states = harness.states;
   for (uint64_t k = 0; k < trace_length(); k++)
     if (trace_is_wanted(k, sample))
       pause_at(scenario, k, happened);
+  if (harness.states == states)
+    harness_bad("paused nowhere");
 }
 
 int main(int argc, char **argv) {

@@ -1392,6 +1392,7 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
       trace_note();
     while (actor_step() && !harness.control->region_ended);
   part();
+  uint64_t states = harness.states;
   for (uint64_t k = 0; k < trace_length(); k++) {
     if (!trace_is_wanted(k, scenario->closely ? UINT64_MAX : sample))
       continue;
@@ -1406,6 +1407,8 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
       for (uint64_t further = 0; further < 3; further++)
         pause_at(scenario, k, further);
   }
+  if (harness.states == states)
+    harness_bad("paused nowhere");
 }
 
 int main(int argc, char **argv) {

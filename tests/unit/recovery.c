@@ -402,7 +402,7 @@ enum { TRAP_FLAG = 0x100 };
                    ", (%%rsp)\n popfq\n lea 128(%%rsp), %%rsp" ::                                  \
                        : "memory", "cc")
 static uint64_t steps, steps_to_claim;
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__clang__) || defined(__SANITIZE_ADDRESS__)
 enum { STRIDE = 61 }; /* ten times as many instructions, and that squared */
 #else
 enum { STRIDE = 1 };
