@@ -197,7 +197,7 @@
 #define RINGBUS_WORD_UNUSED_SHIFT 3u
 #define RINGBUS_WORD_UNUSED_MASK 127u
 #define RINGBUS_WORD_FLAG_TAG                                                                      \
-  1u /* the last 4 bytes of the record are the user's tag, else it is 0 */
+  1u /* the last 4 bytes of the record, which count as unused, are the user's tag; else it is 0 */
 #define RINGBUS_WORD_OWNER_MASK 1023u
 
 /* | offset | size | field             | written by              | read by          | pair    |

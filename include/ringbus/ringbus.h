@@ -468,9 +468,9 @@ struct ringbus_consumer_options {
  * that was lapped meanwhile begins at the oldest message and ringbus_consumer_lost says what it missed.
  * A shared group is joined by any number of members; only the one that makes it says where it starts.
  * Returns 0, -EBUSY (the group has a living consumer; the detail names it; or somebody has been changing groups
- * for 5 s), -ENOSPC (all slots or groups in use; the detail says which), -EINVAL (bad option, a group that is shared and not asked
- * for as such or the reverse, or a position that is no message in the ring), -EPERM (read-only), -ESTALE,
- * -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
+ * for 5 s), -ENOSPC (all slots or groups in use; the detail says which), -EINVAL (bad option, a group that is
+ * shared and not asked for as such or the reverse, or a position that is no message in the ring), -EPERM
+ * (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
 RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
                                         const struct ringbus_consumer_options *options,
                                         ringbus_consumer **consumer);

@@ -24,12 +24,11 @@
  * sentence. What is no failure is not thrown but returned as an outcome: nothing now, end of stream, lapped,
  * timed out, interrupted. (evict and flush have nothing else to answer: they throw timed_out if the process is
  * still there, and resource_unavailable_try_again if the producer overwrote what was to be flushed.)
- *   Creating, opening, removing, attaching, leaving, publishing, reading, releasing and waiting have a second
- * form as well, as in std::filesystem, with std::error_code& as its last argument. It throws nothing; true is
- * success, all else, those outcomes too, is in the code. Without one are: ring: fd, info, participant, group,
- * blame, repair; producer: position, count; consumer: still_valid, event_fd, event_arm, seek; consumer and
- * observer: position, count, lost; observer: seek; the making of a poller; claim: commit without a length;
- * list, bus_directory.
+ *   All calls but a few have a second form as well, as in std::filesystem, with std::error_code& as its last
+ * argument. It throws nothing; true is success, all else, those outcomes too, is in the code. Without one are:
+ * ring: fd, info, participant, group, blame, repair; producer: position, count; claim: commit without a length;
+ * consumer: still_valid, event_fd, event_arm; consumer and observer: position, count, seek, lost; the making of
+ * a poller; list, bus_directory.
  * The code's category is ringbus::category(); compare it with std::errc:
  *   resource_unavailable_try_again, broken_pipe (end of stream), value_too_large (lapped), timed_out ...
  *
