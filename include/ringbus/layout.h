@@ -3,12 +3,13 @@
  *
  * A ring is one file. It is mapped shared by every participant. This is format 1, and it is frozen.
  *
- *   0          4096            slots_offset    groups_offset    words_offset     data_offset
- *   +----------+---------------+---------------+----------------+----------------+--------------+
- *   | identity, counter lines  | participant   | groups and     | words (only    | byte ring    |
- *   | (one page)               | slots         | their cursors  | if many        | (capacity    |
- *   |                          |               |                |  producers)    |  bytes)      |
- *   +----------+---------------+---------------+----------------+----------------+--------------+
+ *   0          slots_offset   groups_offset   words_offset    data_offset
+ *              (4096)
+ *   +----------+--------------+---------------+---------------+-------------+
+ *   | identity,| participant  | groups and    | words (only   | byte ring   |
+ *   | counters | slots        | their cursors | if many       | (capacity   |
+ *   | (a page) |              |               |  producers)   |  bytes)     |
+ *   +----------+--------------+---------------+---------------+-------------+
  *
  * The data is mapped twice, back to back, so that a record is always contiguous:
  *
@@ -36,6 +37,21 @@
  *
  * There are no functions here. What may be read when, and what breaks otherwise, is argued in
  * inline.h under the labels given in the "pair" column.
+ *
+ * How to attach, and to publish or release, beside what inline.h argues
+ *
+ *   - One producer: its slot is 1, and consumers take theirs from 2 on. That the lock of slot 1 can be held once
+ *     is all that makes it the only one. Many producers: everybody takes any slot.
+ *   - tail in the file lags with one producer, too: in a batch, and if it died before it told of it. A successor
+ *     walks on from there over current words, clears the word it comes to, stores the tail, and writes nothing
+ *     before it has looked at the groups itself (JOIN).
+ *   - wake 1: a process that publishes or releases may leave its fence out only once
+ *     membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) has succeeded in it; whoever goes to sleep calls
+ *     MEMBARRIER_CMD_GLOBAL_EXPEDITED between its ticket and its look. The futexes are shared ones, without
+ *     FUTEX_PRIVATE_FLAG. To wake is one FUTEX_WAKE_OP, which clears the word and wakes all; or, where that is
+ *     forbidden, to clear the word and then to wake.
+ *   - Many producers: floor changes by a 16-byte compare-and-swap of position and count[0], tail by a
+ *     compare-and-swap of the position alone; the bank of both is always 0.
  *
  * How the format may grow
  *
@@ -124,8 +140,9 @@
 #define RINGBUS_WAKE_FENCED 2u
 #define RINGBUS_WAKE_NONE 3u
 /* signals.state */
-#define RINGBUS_STATE_CLOSED 1u  /* end of stream: nothing will ever be published again */
-#define RINGBUS_STATE_RETIRED 2u /* every call answers -ESTALE; nothing in the file is reused */
+#define RINGBUS_STATE_CLOSED 1u /* end of stream: nothing will ever be published again */
+/* every call that publishes, reads, waits or attaches answers -ESTALE; nothing in the file is reused */
+#define RINGBUS_STATE_RETIRED 2u
 /* slot.state role byte */
 #define RINGBUS_ROLE_NONE 0u
 #define RINGBUS_ROLE_PRODUCER 1u
@@ -180,7 +197,7 @@
 #define RINGBUS_WORD_UNUSED_SHIFT 3u
 #define RINGBUS_WORD_UNUSED_MASK 127u
 #define RINGBUS_WORD_FLAG_TAG                                                                      \
-  1u /* the last 4 bytes of the record are the user's tag, else it is 0 */
+  1u /* the last 4 bytes of the record, which count as unused, are the user's tag; else it is 0 */
 #define RINGBUS_WORD_OWNER_MASK 1023u
 
 /* | offset | size | field             | written by              | read by          | pair    |

@@ -20,16 +20,19 @@
  *   ringbus_error_detail(). Hot calls make no system call unless somebody sleeps who must be woken; but
  *   one that is kept back for the 1024th time in a row by what may be a dead participant's (a claim not
  *   committed, messages taken and not released) asks the kernel once.
- *   Times are in nanoseconds; a timeout is relative, 0 means "look once", RINGBUS_FOREVER no limit.
+ *   Times are in nanoseconds; a timeout is relative, 0 means "look once", RINGBUS_FOREVER and any other
+ *   negative value no limit.
  *   Option structures: NULL or all zero means the defaults written beside each field.
  *
  * Errors, the same everywhere (ringbus_strerror has the sentences)
  *   -EAGAIN           nothing to read now / no room now
  *   -EMSGSIZE         the message cannot fit: this ring (claim, send), this buffer (recv)
- *   -EPIPE            end of stream: closed and drained; or, if so chosen, no producer is left
+ *   -EPIPE            end of stream: closed and drained; or, if so chosen, no producer is left. To those
+ *                     who publish: closed, nothing can be published any more
  *   -ESTALE           the ring was retired (removed): open the new one
  *   -EOVERFLOW        this reader was lapped: messages are lost, counted exactly, reading goes on
- *   -EBADMSG          the file contradicts itself: damaged, or written by a hostile peer
+ *   -EBADMSG          the file contradicts itself: damaged, truncated, or written by a hostile peer. Any
+ *                     call that looks at the file may say so
  *   -EPROTONOSUPPORT  a format, feature or byte order that this library does not know
  *   -ECHILD           the handle was inherited through fork: open and attach again in the child
  *   -EBUSY            somebody else has that role, group or ring; the detail says who
@@ -107,7 +110,7 @@ enum ringbus_wake {
 
 struct ringbus_create_options {
   uint64_t capacity; /* bytes of data: a power of two, 4 KiB (one page) to 1 TiB; 0: 1 MiB */
-  /* attached at the same time, one of them the producer: 2 to 1023; 0: 63 */
+  /* attached at the same time: 2 to 1023; 0: 63. With one producer one of the places is kept for it */
   uint32_t max_participants;
   uint32_t max_groups; /* 1 to 64; 0: 16 */
   enum ringbus_no_group no_group;
@@ -168,17 +171,21 @@ RINGBUS_API int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *
  * -ECHILD (in a forked child), -EPERM (opened with fresh_description: it must not be shared). */
 RINGBUS_API int ringbus_ring_fd(const ringbus_ring *ring, int *fd);
 
-/* ringbus_ring_close: drop this reference. The mapping goes when the last attached handle has gone. */
+/* ringbus_ring_close: drop this reference. The mapping goes when the last attached handle has gone.
+ * Returns 0, -ECHILD. NULL is allowed. */
 RINGBUS_API int ringbus_ring_close(ringbus_ring *ring);
 
-/* ringbus_ring_remove: retire a ring (every call on it answers -ESTALE, sleepers wake) and unlink its
- * name. Refuses with -EBUSY while anybody is attached, unless forced. Never removes a file that is not
- * a ring (-EBADMSG, -EPROTONOSUPPORT), even if forced. */
+/* ringbus_ring_remove: retire a ring (every call that publishes, reads, waits or attaches answers -ESTALE,
+ * sleepers wake) and unlink its name. Refuses with -EBUSY while anybody is attached, unless forced. Never
+ * removes a file that is not a ring (-EBADMSG, -EPROTONOSUPPORT), even if forced.
+ * Returns 0, -EBUSY, -ENOENT (also if somebody else has removed it meanwhile), -EPERM, -EACCES, and what else
+ * ringbus_ring_open returns. */
 RINGBUS_API int ringbus_ring_remove(const char *name, bool force);
 
 /* ringbus_ring_flush: for rings on a disk: make what is published so far survive a reboot. After a
  * reboot the content that was flushed is offered again if it is intact; all else is discarded.
- * Returns 0, -EAGAIN (the producer overwrote it meanwhile: call again), -EPERM (read-only), -EIO ... */
+ * Returns 0, -EAGAIN (the producer overwrote it meanwhile: call again), -EBUSY (another flush has gone on for
+ * 60 s), -EPERM (read-only), -ESTALE, -EBADMSG, -ECHILD, -EINVAL, -EIO ... */
 RINGBUS_API int ringbus_ring_flush(ringbus_ring *ring);
 
 /* ringbus_bus_directory: the directory in which names are looked up; made if it is the default one.
@@ -265,7 +272,7 @@ struct ringbus_blame {
 };
 
 /* ringbus_ring_info: a snapshot. The fields are each right at some instant of the call. Works on
- * retired rings and on rings whose processes are dead. Returns 0, -ECHILD, -EINVAL. */
+ * retired rings and on rings whose processes are dead. Returns 0, -ECHILD, -EINVAL, -EBADMSG (truncated). */
 #if defined(__cplusplus) && defined(__GNUC__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow" /* the structure has the same name */
@@ -276,11 +283,11 @@ RINGBUS_API int ringbus_ring_info(const ringbus_ring *ring, struct ringbus_ring_
 #endif
 
 /* ringbus_ring_participant: slot 1 .. max_participants. Returns 0, -ENOENT (never used or orderly
- * left), -EINVAL (no such slot), -ECHILD. */
+ * left), -EINVAL (no such slot), -ECHILD, -EBADMSG. */
 RINGBUS_API int ringbus_ring_participant(const ringbus_ring *ring, uint32_t slot,
                                          struct ringbus_participant *participant);
 
-/* ringbus_ring_group: index 0 .. max_groups - 1. Returns 0, -ENOENT, -EINVAL, -ECHILD. */
+/* ringbus_ring_group: index 0 .. max_groups - 1. Returns 0, -ENOENT, -EINVAL, -ECHILD, -EBADMSG. */
 RINGBUS_API int ringbus_ring_group(const ringbus_ring *ring, uint32_t index,
                                    struct ringbus_group_info *group);
 
@@ -296,21 +303,23 @@ RINGBUS_API int ringbus_ring_blame(const ringbus_ring *ring, enum ringbus_role w
  * kernel has dropped its lock. Who holds the slot by now is left alone. A process that cannot be ended
  * keeps its place: then nothing helps but ringbus_ring_remove by force, which retires the ring.
  * Returns 0 (also if it was dead already, or has left), -ETIMEDOUT, -ESRCH (it is in another PID
- * namespace, or the file does not tell the truth), -EPERM, -EINVAL (oneself, no such slot), -ECHILD. */
+ * namespace, or the file does not tell the truth), -EPERM, -EINVAL (oneself, no such slot), -ECHILD, -EBADMSG. */
 RINGBUS_API int ringbus_ring_evict(ringbus_ring *ring, const struct ringbus_participant *whom,
                                    int64_t timeout_ns);
 
 /* ringbus_ring_repair: do now what waiting participants do by and by: give up the claims of dead
  * producers, forget dead consumers of groups that do not outlive them, wake who sleeps for room.
- * *recovered (may be NULL): claims given up. Safe at any time. Returns 0, -ESTALE, -EPERM, -ECHILD ... */
+ * *recovered (may be NULL): claims given up. Safe at any time. Returns 0, -ESTALE, -EPERM, -ECHILD,
+ * -EBADMSG, -EINVAL ... */
 RINGBUS_API int ringbus_ring_repair(ringbus_ring *ring, uint64_t *recovered);
 
 /* ringbus_ring_remove_group: forget a group, so that an owner who is gone for good does not stop the
- * ring for good. Returns 0, -ENOENT, -EBUSY (its consumer is alive), -EPERM (read-only), -ESTALE. */
+ * ring for good. Returns 0, -ENOENT, -EBUSY (its consumer is alive; or somebody has been changing groups for
+ * 5 s), -EPERM (read-only), -ESTALE, -EBADMSG, -ECHILD, -EINVAL. */
 RINGBUS_API int ringbus_ring_remove_group(ringbus_ring *ring, const char *group);
 
 /* ringbus_ring_wait_for: wait until at least one producer or consumer is attached and alive.
- * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD. */
+ * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -EBADMSG, -ECHILD, -EINVAL (no such role). */
 RINGBUS_API int ringbus_ring_wait_for(ringbus_ring *ring, enum ringbus_role role,
                                       int64_t timeout_ns);
 
@@ -346,7 +355,7 @@ struct ringbus_producer_options {
  * predecessor is given up and publishing goes on behind its last committed message.
  * Returns 0, -EBUSY (one producer: there is a living one; the detail names it), -ENOSPC (many: all slots
  * are in use; the detail names their holders), -EPIPE (closed), -ESTALE, -EPERM (read-only), -EBADMSG
- * (damaged), -ECHILD, -ENOMEM, -EMFILE, ... */
+ * (damaged), -ECHILD, -EINVAL (bad option), -ENOMEM, -EMFILE, ... */
 RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
                                         const struct ringbus_producer_options *options,
                                         ringbus_producer **producer);
@@ -357,20 +366,22 @@ RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
  * Many producers: claims are in one order, which is that of the messages, and readers wait at the first
  * that is not committed: commit soon, and do not sleep in between. Nobody's claim waits for another's.
  * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; in a ring
- * with one producer, with a tag 4 bytes less), -EPIPE, -ESTALE, -ECHILD. */
+ * with one producer, with a tag 4 bytes less), -EPIPE (closed), -ESTALE, -EBADMSG, -ECHILD. A claim that is
+ * refused gives up the one before, too. */
 RINGBUS_API int ringbus_producer_claim(ringbus_producer *producer, size_t length, uint32_t tag,
                                        void **data);
 
 /* ringbus_producer_commit: hot. Publish the claimed message with its first length bytes; length may be
  * less than claimed. Once this returns 0 the message survives the death of this process.
  * Returns 0, -EINVAL (nothing claimed), -EMSGSIZE (longer than claimed; the claim stays), -ESTALE,
- * -EPIPE, -ECHILD. */
+ * -EPIPE, -EBADMSG, -ECHILD. */
 RINGBUS_API int ringbus_producer_commit(ringbus_producer *producer, size_t length);
 
 /* ringbus_producer_abort: hot. Give the claim up; nobody ever sees it. Returns 0, -EINVAL, -ECHILD. */
 RINGBUS_API int ringbus_producer_abort(ringbus_producer *producer);
 
-/* ringbus_producer_send: hot. Claim, copy, commit. Returns as claim. */
+/* ringbus_producer_send: hot. Claim, copy, commit. An open claim is replaced; but a send that is refused may
+ * leave it open (with one producer it does): abort it. Returns as claim. */
 RINGBUS_API int ringbus_producer_send(ringbus_producer *producer, const void *data, size_t length,
                                       uint32_t tag);
 
@@ -390,13 +401,13 @@ RINGBUS_API int ringbus_producer_tell(const ringbus_producer *producer, uint64_t
 
 /* ringbus_producer_wait: wait until a message of this length (and tag) has room. While it waits it
  * looks for consumers that have died and, where their group's policy says so, stops waiting for them;
- * claim alone never does that. Returns 0, -ETIMEDOUT, -EINTR, -EMSGSIZE, -EPIPE, -ESTALE, -ECHILD;
+ * claim alone never does that. Returns 0, -ETIMEDOUT, -EINTR, -EMSGSIZE, -EPIPE (closed), -ESTALE, -EBADMSG, -ECHILD;
  * many producers: -EINVAL with a claim open, past which nobody could read. */
 RINGBUS_API int ringbus_producer_wait(ringbus_producer *producer, size_t length, uint32_t tag,
                                       int64_t timeout_ns);
 
 /* ringbus_producer_drain: wait until every gating group has released everything published so far.
- * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -ECHILD; many producers: -EINVAL with a claim open. */
+ * Returns 0, -ETIMEDOUT, -EINTR, -ESTALE, -EBADMSG, -ECHILD; many producers: -EINVAL with a claim open. */
 RINGBUS_API int ringbus_producer_drain(ringbus_producer *producer, int64_t timeout_ns);
 
 /* ringbus_producer_finish: end of stream: readers get -EPIPE once they have read everything, and nobody
@@ -456,9 +467,10 @@ struct ringbus_consumer_options {
  * Nothing at or after the position it starts at is overwritten from then on (gating groups). A group
  * that was lapped meanwhile begins at the oldest message and ringbus_consumer_lost says what it missed.
  * A shared group is joined by any number of members; only the one that makes it says where it starts.
- * Returns 0, -EBUSY (the group has a living consumer; the detail names it), -ENOSPC (all slots or
- * groups in use; the detail says which), -EINVAL (bad option, a group that is shared and not asked
- * for as such or the reverse, or a position that is no message in the ring), -EPERM (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
+ * Returns 0, -EBUSY (the group has a living consumer; the detail names it; or somebody has been changing groups
+ * for 5 s), -ENOSPC (all slots or groups in use; the detail says which), -EINVAL (bad option, a group that is
+ * shared and not asked for as such or the reverse, or a position that is no message in the ring), -EPERM
+ * (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
 RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
                                         const struct ringbus_consumer_options *options,
                                         ringbus_consumer **consumer);
@@ -466,7 +478,7 @@ RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
 /* ringbus_consumer_borrow: hot. The next message, in place, without a copy. The pointer is good until
  * release. Borrow again for the one after it; but a member of a shared group holds one borrow or batch at a
  * time, and gets -EBUSY until it has released it. In a group that can be lapped (policy LAPPED, or with
- * max_lag) the bytes may be overwritten while they are looked at: ask
+ * max_lag, or on a ring that overwrites) the bytes may be overwritten while they are looked at: ask
  * ringbus_consumer_still_valid after use, before acting on them.
  * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -EBUSY, -ESTALE, -EBADMSG,
  * -ECHILD. */
@@ -480,11 +492,11 @@ RINGBUS_API int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
                                               size_t *count);
 
 /* ringbus_consumer_release: hot. Done with everything borrowed so far: the producer may overwrite it,
- * and a successor of this consumer will not get it again. Returns 0, -ESTALE, -ECHILD. */
+ * and a successor of this consumer will not get it again. Returns 0, -ESTALE, -EBADMSG, -ECHILD. */
 RINGBUS_API int ringbus_consumer_release(ringbus_consumer *consumer);
 
 /* ringbus_consumer_still_valid: hot. 0: nothing borrowed so far has been overwritten. -EOVERFLOW: some of it may
- * have been. Always 0 in a group that cannot be lapped. */
+ * have been, which in a group that cannot be lapped never is. Else -ESTALE, -EBADMSG, -ECHILD. */
 RINGBUS_API int ringbus_consumer_still_valid(const ringbus_consumer *consumer);
 
 /* ringbus_consumer_recv: hot. Copy the next message into buffer, then release it (and everything
@@ -497,7 +509,8 @@ RINGBUS_API int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, 
 
 /* ringbus_consumer_wait: wait until the next borrow or recv will not answer -EAGAIN; in a shared group
  * another member may still be faster.
- * Returns 0, -ETIMEDOUT, -EINTR, -EPIPE (nothing will ever come again), -ESTALE, -ECHILD. */
+ * Returns 0, -ETIMEDOUT, -EINTR, -EPIPE (nothing will ever come again), -ESTALE, -EBADMSG (damaged, or its file
+ * was truncated: do not read), -ECHILD. */
 RINGBUS_API int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeout_ns);
 
 /* ringbus_consumer_event_fd: a descriptor for epoll, poll, libuv, asyncio and the like: readable when
@@ -513,7 +526,7 @@ RINGBUS_API int ringbus_consumer_wait(ringbus_consumer *consumer, int64_t timeou
  * Once readable it stays so until it is armed: reading only some of the messages and going back to the
  * loop is right, too. It is armed when it is made. Only poll it: do not read or close it, and take it
  * out of the loop before ringbus_consumer_detach, which closes it. It is closed on exec, and in a forked
- * child at once. Returns 0, -ECHILD, and what the system answers: -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no
+ * child at once. Returns 0, -ECHILD, -EINVAL, and what the system answers: -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no
  * thread to be had). */
 RINGBUS_API int ringbus_consumer_event_fd(ringbus_consumer *consumer, int *fd);
 

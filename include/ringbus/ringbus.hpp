@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ringbus.hpp - ringbus.h for C++17 and later: handles that clean up after themselves, and errors as
- * exceptions or std::error_code. Header only; there is nothing more to link.
+ * exceptions or std::error_code. Header only; there is nothing more to link. It needs exceptions.
  *
  *    ringbus::ring ──▶ producer ──claim()──▶ claim      aborted at the end of its scope, unless committed
  *                  ──▶ consumer ──borrow()─▶ borrowed   released at the end of its scope
@@ -20,25 +20,35 @@
  * go does not matter. Threads: as in ringbus.h; a handle and what was borrowed or claimed from it belong
  * to one thread at a time.
  *
- * Errors. Every call that can fail has two forms, as in std::filesystem:
- *   without std::error_code&   throws std::system_error, with ringbus_error_detail() in what() where the
- *                              call leaves one. What is no failure is not thrown but returned as an
- *                              outcome: nothing now, end of stream, lapped, timed out, interrupted.
- *   with std::error_code&      throws nothing; true is success, all else, those outcomes too, is in the code.
+ * Errors. What fails throws std::system_error, with ringbus_error_detail() in what() where the call leaves a
+ * sentence. What is no failure is not thrown but returned as an outcome: nothing now, end of stream, lapped,
+ * timed out, interrupted. (evict and flush have nothing else to answer: they throw timed_out if the process is
+ * still there, and resource_unavailable_try_again if the producer overwrote what was to be flushed.)
+ *   All calls but a few have a second form as well, as in std::filesystem, with std::error_code& as its last
+ * argument. It throws nothing; true is success, all else, those outcomes too, is in the code. Without one are:
+ * ring: fd, info, participant, group, blame, repair; producer: position, count; claim: commit without a length;
+ * consumer: still_valid, event_fd, event_arm; consumer and observer: position, count, seek, lost; the making of
+ * a poller; list, bus_directory.
  * The code's category is ringbus::category(); compare it with std::errc:
  *   resource_unavailable_try_again, broken_pipe (end of stream), value_too_large (lapped), timed_out ...
  *
  * borrowed: the messages that a consumer has borrowed are released together, as in ringbus.h, when the
- * last borrowed object of that consumer has gone (or by ringbus::consumer::release at once). If one goes
+ * last borrowed object of that consumer has gone, or at once by ringbus::consumer's release, recv and seek,
+ * which release, too: objects stay "true" then, but their bytes are no longer theirs. If one goes
  * because of an exception nothing is released by it: the work was not done. If the consumer goes, too,
  * its successor in a durable group gets the message again; if the exception is caught before, the next
  * release covers it (and a member of a shared group gets EBUSY until then: call release()). Bytes are
  * good until the release, and while the consumer is attached.
  *
- * claim: a second claim or send replaces an open one, whose claim object does nothing any more.
+ * claim: a second claim or send replaces an open one, whose claim object does nothing any more. A send that is
+ * refused may leave it open, as in ringbus.h: abort it.
  */
 #ifndef RINGBUS_RINGBUS_HPP
 #define RINGBUS_RINGBUS_HPP
+
+#ifndef __cpp_exceptions
+#error "ringbus.hpp needs exceptions: compile without -fno-exceptions, or use ringbus.h"
+#endif
 
 #include <cerrno>
 #include <chrono>
@@ -50,10 +60,18 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <ringbus/ringbus.h>
+
+/* What a call returns is not to outlive the object that it was called on: clang warns of it. */
+#if defined(__clang__) && __has_cpp_attribute(clang::lifetimebound)
+#define RINGBUS_LIFETIMEBOUND [[clang::lifetimebound]]
+#else
+#define RINGBUS_LIFETIMEBOUND
+#endif
 
 namespace ringbus {
 
@@ -126,6 +144,20 @@ inline bool store(int result, std::error_code &code) noexcept {
   return result == 0;
 }
 
+/* Of calls that leave a sentence with -EINVAL; with another failure an older sentence might still stand there. */
+template <class... Errors> outcome expect_detailed(int result, Errors... no_failures) {
+  if (result == -EINVAL)
+    raise(result, true);
+  return expect(result, no_failures...);
+}
+
+/* (pointer, length): not a literal, whose address nobody sends by mistake. */
+template <class Text, class Tag, class Bare = std::remove_reference_t<Text>>
+using if_pointer_and_length =
+    std::enable_if_t<std::is_convertible_v<Text, const char *> && std::is_integral_v<Tag> &&
+                         !(std::is_array_v<Bare> && std::is_const_v<std::remove_extent_t<Bare>>),
+                     int>;
+
 /* owner: a native handle that leaves by Leave. */
 template <class Native, int (*Leave)(Native *)> class owner {
 public:
@@ -166,7 +198,7 @@ template <class Native> struct common {
 template <class Native, int (*Leave)(Native *)> class shared_owner {
 public:
   shared_owner() noexcept = default;
-  explicit shared_owner(Native *native) : common_(new common<Native>{native}) {}
+  explicit shared_owner(Native *native) : common_(native ? new common<Native>{native} : nullptr) {}
   shared_owner(shared_owner &&other) noexcept : common_(std::exchange(other.common_, nullptr)) {}
   shared_owner &operator=(shared_owner &&other) noexcept {
     if (this != &other) {
@@ -239,9 +271,15 @@ private:
 
 } // namespace detail
 
-/* Timeouts are relative, zero looks once. */
+/* Timeouts are relative; zero, or what is left of a time that has passed, looks once. */
 using nanoseconds = std::chrono::nanoseconds;
-inline constexpr nanoseconds forever{RINGBUS_FOREVER};
+inline constexpr nanoseconds forever = (nanoseconds::max)();
+
+namespace detail {
+inline std::int64_t relative(nanoseconds timeout) noexcept {
+  return timeout == forever ? RINGBUS_FOREVER : timeout.count() < 0 ? 0 : timeout.count();
+}
+} // namespace detail
 
 /* bytes: to send any object's. text: a message's, wherever they are. */
 inline std::string_view bytes(const void *data, std::size_t size) noexcept {
@@ -341,10 +379,10 @@ public:
   }
 
   void evict(const ringbus_participant &whom, nanoseconds timeout) {
-    detail::check_detailed(ringbus_ring_evict(native_, &whom, timeout.count()));
+    detail::check_detailed(ringbus_ring_evict(native_, &whom, detail::relative(timeout)));
   }
   bool evict(const ringbus_participant &whom, nanoseconds timeout, std::error_code &code) noexcept {
-    return detail::store(ringbus_ring_evict(native_, &whom, timeout.count()), code);
+    return detail::store(ringbus_ring_evict(native_, &whom, detail::relative(timeout)), code);
   }
   std::uint64_t repair() {
     std::uint64_t recovered = 0;
@@ -359,10 +397,11 @@ public:
   }
 
   outcome wait_for(ringbus_role role, nanoseconds timeout = forever) const {
-    return detail::expect(ringbus_ring_wait_for(native_, role, timeout.count()), ETIMEDOUT, EINTR);
+    return detail::expect(ringbus_ring_wait_for(native_, role, detail::relative(timeout)),
+                          ETIMEDOUT, EINTR);
   }
   bool wait_for(ringbus_role role, nanoseconds timeout, std::error_code &code) const noexcept {
-    return detail::store(ringbus_ring_wait_for(native_, role, timeout.count()), code);
+    return detail::store(ringbus_ring_wait_for(native_, role, detail::relative(timeout)), code);
   }
 
 private:
@@ -469,12 +508,30 @@ public:
     detail::store(join(ring, options), code);
   }
 
+  /* An open claim is given up: whoever has the native handle then does not know of it. */
+  ringbus_producer *take() noexcept {
+    if (common_ && common_->objects != 0)
+      ringbus_producer_abort(common_->native);
+    return shared_owner::take();
+  }
+
+  /* What is a pointer and a length in ringbus.h would be a string and a tag here: say bytes(pointer, length),
+   * or, of a string with a tag, std::string_view(pointer). */
+  template <class Text, class Tag, detail::if_pointer_and_length<Text, Tag> = 0>
+  outcome send(Text &&, Tag) = delete;
+  template <class Text, class Tag, detail::if_pointer_and_length<Text, Tag> = 0>
+  bool send(Text &&, Tag, std::error_code &) = delete;
+
   outcome send(std::string_view bytes, std::uint32_t tag = 0) {
     return detail::expect(put(bytes, tag), EAGAIN);
   }
   bool send(std::string_view bytes, std::uint32_t tag, std::error_code &code) noexcept {
     return detail::store(put(bytes, tag), code);
   }
+
+  /* all_at_once comes behind the tag, which is no bool. */
+  template <class Bool, std::enable_if_t<std::is_same_v<Bool, bool>, int> = 0>
+  outcome send_batch(const iovec *, std::size_t, std::size_t &, Bool) = delete;
 
   /* sent: how many were, whatever the outcome, and also when this throws. */
   outcome send_batch(const iovec *messages, std::size_t count, std::size_t &sent,
@@ -540,10 +597,11 @@ private:
     return result == 0 ? ringbus::claim(common_, data, length) : ringbus::claim(result);
   }
   int wait_for_room(std::size_t length, std::uint32_t tag, nanoseconds timeout) noexcept {
-    return common_ ? ringbus_producer_wait(common_->native, length, tag, timeout.count()) : -EINVAL;
+    return common_ ? ringbus_producer_wait(common_->native, length, tag, detail::relative(timeout))
+                   : -EINVAL;
   }
   int wait_until_read(nanoseconds timeout) noexcept {
-    return common_ ? ringbus_producer_drain(common_->native, timeout.count()) : -EINVAL;
+    return common_ ? ringbus_producer_drain(common_->native, detail::relative(timeout)) : -EINVAL;
   }
   int end() noexcept { return common_ ? ringbus_producer_finish(common_->native) : -EINVAL; }
   std::optional<std::uint64_t> tell(bool position) const {
@@ -595,7 +653,7 @@ public:
   outcome why() const noexcept { return outcome(result_); } /* it is empty */
   const ringbus_message &operator*() const noexcept { return message_; }
   const ringbus_message *operator->() const noexcept { return &message_; }
-  std::string_view text() const noexcept { return ringbus::text(message_); }
+  std::string_view text() const noexcept RINGBUS_LIFETIMEBOUND { return ringbus::text(message_); }
 
   void release() { detail::check(hold_.release()); }
   bool release(std::error_code &code) noexcept { return detail::store(hold_.release(), code); }
@@ -619,8 +677,8 @@ public:
   explicit operator bool() const noexcept { return static_cast<bool>(hold_); }
   outcome why() const noexcept { return outcome(result_); } /* it is empty */
   const ringbus_message *begin() const noexcept { return messages_; }
-  const ringbus_message *end() const noexcept { return messages_ + size_; }
-  std::size_t size() const noexcept { return size_; }
+  const ringbus_message *end() const noexcept { return messages_ + size(); }
+  std::size_t size() const noexcept { return hold_ ? size_ : 0; } /* none once released or moved */
 
   void release() { detail::check(hold_.release()); }
   bool release(std::error_code &code) noexcept { return detail::store(hold_.release(), code); }
@@ -708,15 +766,19 @@ public:
     return fd;
   }
   outcome event_arm() {
-    return detail::expect(common_ ? ringbus_consumer_event_arm(common_->native) : -EINVAL, EPIPE);
+    if (!common_)
+      detail::raise(-EINVAL, false);
+    return detail::expect_detailed(ringbus_consumer_event_arm(common_->native), EPIPE);
   }
 
   std::uint64_t position() const { return tell().first; }
   std::uint64_t count() const { return tell().second; }
   /* Lapped: now at the next message that is not being overwritten. */
   outcome seek(ringbus_start start, std::uint64_t position = 0) {
-    return detail::expect(
-        common_ ? ringbus_consumer_seek(common_->native, start, position) : -EINVAL, EOVERFLOW);
+    if (!common_)
+      detail::raise(-EINVAL, false);
+    return detail::expect_detailed(ringbus_consumer_seek(common_->native, start, position),
+                                   EOVERFLOW);
   }
   ringbus::lost lost() const {
     ringbus::lost so_far{};
@@ -745,7 +807,7 @@ private:
     return common_ ? ringbus_consumer_recv(common_->native, buffer, size, &message) : -EINVAL;
   }
   int sleep(nanoseconds timeout) noexcept {
-    return common_ ? ringbus_consumer_wait(common_->native, timeout.count()) : -EINVAL;
+    return common_ ? ringbus_consumer_wait(common_->native, detail::relative(timeout)) : -EINVAL;
   }
   std::pair<std::uint64_t, std::uint64_t> tell() const {
     std::pair<std::uint64_t, std::uint64_t> at;
@@ -780,11 +842,11 @@ public:
   }
   /* Ended: the poller is empty. */
   outcome wait(ringbus_ready &ready, nanoseconds timeout = forever) {
-    return detail::expect(ringbus_poller_wait(native_, timeout.count(), &ready), ENOENT, ETIMEDOUT,
-                          EINTR);
+    return detail::expect(ringbus_poller_wait(native_, detail::relative(timeout), &ready), ENOENT,
+                          ETIMEDOUT, EINTR);
   }
   bool wait(ringbus_ready &ready, nanoseconds timeout, std::error_code &code) noexcept {
-    return detail::store(ringbus_poller_wait(native_, timeout.count(), &ready), code);
+    return detail::store(ringbus_poller_wait(native_, detail::relative(timeout), &ready), code);
   }
 };
 
@@ -818,7 +880,9 @@ public:
   std::uint64_t position() const { return tell().first; }
   std::uint64_t count() const { return tell().second; }
   void seek(ringbus_start start, std::uint64_t position = 0) {
-    detail::check(native_ ? ringbus_observer_seek(native_, start, position) : -EINVAL);
+    if (!native_)
+      detail::raise(-EINVAL, false);
+    (void)detail::expect_detailed(ringbus_observer_seek(native_, start, position));
   }
   ringbus::lost lost() const {
     ringbus::lost so_far{};
@@ -832,7 +896,7 @@ private:
     return native_ ? ringbus_observer_recv(native_, buffer, size, &message) : -EINVAL;
   }
   int sleep(nanoseconds timeout) noexcept {
-    return native_ ? ringbus_observer_wait(native_, timeout.count()) : -EINVAL;
+    return native_ ? ringbus_observer_wait(native_, detail::relative(timeout)) : -EINVAL;
   }
   std::pair<std::uint64_t, std::uint64_t> tell() const {
     std::pair<std::uint64_t, std::uint64_t> at;
@@ -842,5 +906,7 @@ private:
 };
 
 } // namespace ringbus
+
+#undef RINGBUS_LIFETIMEBOUND
 
 #endif

@@ -29,6 +29,16 @@ using std::errc;
       throw std::logic_error(std::to_string(__LINE__) + ": " #condition);                          \
   } while (0)
 
+/* What a call throws says; "" if nothing. */
+std::string said_by(const std::function<void()> &call) {
+  try {
+    call();
+  } catch (const std::system_error &failure) {
+    return failure.what();
+  }
+  return {};
+}
+
 /* The code that a call throws; none is 0. */
 std::error_code thrown_by(const std::function<void()> &call) {
   try {
@@ -67,6 +77,36 @@ static_assert(std::is_nothrow_move_constructible_v<ringbus::borrowed>);
 static_assert(std::is_nothrow_destructible_v<ringbus::borrowed>);
 static_assert(std::is_nothrow_move_assignable_v<ringbus::poller>);
 static_assert(std::is_nothrow_move_assignable_v<ringbus::observer>);
+
+/* What compiles, and what was deleted because it would mean something else. */
+template <class... Arguments> struct producer_takes {
+  template <class Producer>
+  static auto send(int)
+      -> decltype(std::declval<Producer &>().send(std::declval<Arguments>()...), std::true_type());
+  template <class> static std::false_type send(...);
+  template <class Producer>
+  static auto batch(int)
+      -> decltype(std::declval<Producer &>().send_batch(std::declval<Arguments>()...),
+                  std::true_type());
+  template <class> static std::false_type batch(...);
+};
+template <class... Arguments>
+constexpr bool can_send =
+    decltype(producer_takes<Arguments...>::template send<ringbus::producer>(0))::value;
+template <class... Arguments>
+constexpr bool can_send_batch =
+    decltype(producer_takes<Arguments...>::template batch<ringbus::producer>(0))::value;
+static_assert(can_send<const char *> && can_send<const char (&)[6], int>);
+static_assert(can_send<std::string_view, int> && can_send<std::string &, std::size_t>);
+static_assert(can_send<std::string_view, int, std::error_code &>);
+static_assert(!can_send<const char *, std::size_t> && !can_send<char *&, int>);
+static_assert(!can_send<char (&)[6], std::size_t> && !can_send<const char *, bool>);
+static_assert(!can_send<const char *, std::size_t, std::error_code &>);
+static_assert(!can_send<char (&)[6], int, std::error_code &>);
+static_assert(can_send_batch<iovec *, std::size_t, std::size_t &>);
+static_assert(can_send_batch<iovec *, std::size_t, std::size_t &, int>);
+static_assert(can_send_batch<iovec *, std::size_t, std::size_t &, int, bool>);
+static_assert(!can_send_batch<iovec *, std::size_t, std::size_t &, bool>);
 
 void what_is_sent_arrives() {
   auto ring = small_ring();
@@ -126,6 +166,11 @@ void a_batch_tells_how_many_were_sent() {
       lengths += message.length;
     CHECK(!consumer.borrow_batch(room.data(), room.size()));
     CHECK(ring.group(0)->lag_messages == 4);
+    auto moved = std::move(batch);
+    CHECK(batch.size() == 0 && batch.begin() == batch.end()); // NOLINT(bugprone-use-after-move)
+    CHECK(moved.size() == 4);
+    moved.release();
+    CHECK(moved.size() == 0 && moved.begin() == moved.end());
   }
   CHECK(lengths == 9 && ring.group(0)->lag_messages == 0);
   CHECK(consumer.borrow_batch(room.data(), room.size()).why().nothing());
@@ -393,6 +438,46 @@ void who_was_moved_from_holds_nothing() {
   CHECK(other.info().participants == 2);
 }
 
+void a_time_that_has_passed_looks_once() {
+  auto ring = small_ring();
+  ringbus::producer producer(ring);
+  ringbus::consumer consumer(ring);
+  ringbus::observer observer(ring);
+  ringbus::poller poller;
+  ringbus_ready ready;
+  poller.add(consumer);
+  for (ringbus::nanoseconds passed : {ringbus::nanoseconds(-1), (ringbus::nanoseconds::min)()}) {
+    CHECK(consumer.wait(passed).timed_out() && observer.wait(passed).timed_out());
+    CHECK(poller.wait(ready, passed).timed_out());
+    CHECK(producer.send("x") && producer.drain(passed).timed_out());
+    CHECK(consumer.seek(RINGBUS_NEWEST));
+    observer.seek(RINGBUS_NEWEST);
+  }
+  CHECK(producer.send("x") && consumer.wait(ringbus::forever) && producer.wait(1));
+}
+
+void a_handle_made_from_nothing_holds_nothing() {
+  ringbus::producer producer(nullptr);
+  ringbus::consumer consumer(nullptr);
+  std::error_code code;
+  CHECK(!producer && !consumer && !producer.native() && !consumer.take());
+  CHECK(!producer.send("x", 0, code) && code == errc::invalid_argument);
+  CHECK(!consumer.borrow(code) && code == errc::invalid_argument);
+}
+
+void a_producer_that_is_taken_has_no_claim_open(bool many_producers) {
+  auto ring = small_ring(many_producers);
+  ringbus::producer producer(ring);
+  ringbus::consumer consumer(ring);
+  std::error_code code;
+  auto claim = producer.claim(8);
+  ringbus::producer again(producer.take());
+  CHECK(again && !producer);
+  CHECK(ringbus_producer_commit(again.native(), 8) == -EINVAL);
+  CHECK(again.send("next") && consumer.borrow().text() == "next");
+  CHECK(!claim.commit(8, code) && code == errc::invalid_argument);
+}
+
 void leaving_twice_is_leaving_once() {
   auto ring = small_ring();
   ringbus::producer producer(ring);
@@ -430,6 +515,16 @@ void exceptions_carry_code_and_detail() {
     CHECK(std::strstr(failure.what(), "there is no ring"));
     CHECK(std::strstr(failure.what(), ringbus_strerror(-ENOENT)));
   }
+  ringbus::consumer consumer(ring);
+  ringbus::observer observer(ring);
+  for (const std::string &said : {said_by([&] { (void)consumer.seek(RINGBUS_POSITION, 4); }),
+                                  said_by([&] { observer.seek(RINGBUS_POSITION, 4); })})
+    CHECK(said.find("4 is not the position of a message") != said.npos);
+  CHECK(said_by([&] { (void)consumer.event_arm(); }).find("no event descriptor") !=
+        std::string::npos);
+  CHECK(said_by([] { (void)ringbus::consumer().seek(RINGBUS_OLDEST); }) ==
+        ringbus_strerror(-EINVAL));
+  consumer.leave();
   CHECK(std::string_view(ringbus::category().name()) == "ringbus");
   CHECK(ringbus::error(-EAGAIN).message() == ringbus_strerror(-EAGAIN));
   CHECK(thrown_by([] { ringbus::ring::create("here"); }) == errc::file_exists);
@@ -522,6 +617,10 @@ const struct {
     TEST(a_poller_waits_for_many_rings()),
     TEST(an_event_descriptor_becomes_readable()),
     TEST(who_was_moved_from_holds_nothing()),
+    TEST(a_time_that_has_passed_looks_once()),
+    TEST(a_handle_made_from_nothing_holds_nothing()),
+    TEST(a_producer_that_is_taken_has_no_claim_open(false)),
+    TEST(a_producer_that_is_taken_has_no_claim_open(true)),
     TEST(leaving_twice_is_leaving_once()),
     TEST(exceptions_carry_code_and_detail()),
     TEST(rings_are_listed_described_and_removed()),
