@@ -20,8 +20,12 @@ done
 [[ ${IN_NAMESPACE-} ]] || IN_NAMESPACE=yes exec unshare --mount -- bash "$0" "$@"
 
 root=$build/clean_system
-rm -rf "$root" "$build/clean_package"
-trap 'rm -rf "$root" "$build/clean_package"' EXIT
+rm -rf --one-file-system "$root" "$build/clean_package"
+clean_up() {
+  umount -q "$root/dev/shm" "$root/proc" || true
+  rm -rf --one-file-system "$root" "$build/clean_package"
+}
+trap clean_up EXIT
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Created-By: Packages' |
   head -n 1)
 [[ $mirror ]] || fail "apt knows no mirror of bookworm: see sources.list(5)"
