@@ -7,7 +7,7 @@ import struct
 import pytest
 
 import ringbus
-from conftest import WAIT
+from conftest import WAIT, in_child
 
 numpy = pytest.importorskip("numpy")
 PEER = os.environ["RINGBUS_ARRAY_PEER"]
@@ -143,6 +143,20 @@ def test_bad_descriptions_of_types_raise(text):
     begin = header(kind=b"V", size=8, text=len(text), first=first, shape=(1,), strides=(8,))
     with pytest.raises(ValueError, match="unknown type"):
         ringbus.array((begin[:152] + text).ljust(first + 8, b"\0"))
+
+
+@pytest.mark.parametrize("text", ["'<M8[s/0]'", "('<i8', '<M8[s/0]')", "[('a', '<M8[s/0]')]",
+                                  "[('a', '<i8', '<M8[s/0]')]", "[('a', ('<i8', ('<M8[s/0]',)))]"])
+def test_a_type_that_numpy_would_die_of_is_refused(text):
+    first = (152 + len(text) + 63) // 64 * 64
+    begin = header(kind=b"M", size=8, order=b"<", text=len(text), first=first, shape=(), strides=())
+    message = (begin[:152] + text.encode()).ljust(first + 8, b"\0")
+
+    def receive():
+        with pytest.raises(ValueError, match="unknown type"):
+            ringbus.array(message)
+
+    assert in_child(receive)
 
 
 def is_inside(length, size, first, shape, strides):

@@ -1,8 +1,25 @@
 # SPDX-License-Identifier: MIT
 """numpy arrays as messages (ringbus/ndarray.h has the header), and many messages as one array."""
 import ast
+import re
 
 from ringbus import _ringbus
+
+
+def _check_type(description, *shape):
+    """Raises unless it is as numpy's dtype_to_descr writes it. numpy takes more, in the place of a shape,
+    too, and not all of it ends well: it divides by the 0 of 'M8[s/0]'."""
+    if isinstance(description, str):
+        if not re.fullmatch(r"[<>|]?[?a-zA-Z][0-9]*(\[([1-9][0-9]*)?[a-zA-Z]+\])?", description):
+            raise ValueError
+    elif isinstance(description, tuple):
+        _check_type(*description)
+    else:
+        for _, *of_field in description:
+            _check_type(*of_field)
+    for extents in shape:
+        if not all(isinstance(n, int) for n in (extents if isinstance(extents, tuple) else [extents])):
+            raise ValueError
 
 
 def array(buffer, /):
@@ -16,7 +33,9 @@ def array(buffer, /):
     try:
         if text_bytes:
             text = bytes(data[text_begin:text_begin + text_bytes]).decode("latin-1")
-            dtype = numpy.lib.format.descr_to_dtype(ast.literal_eval(text))
+            description = ast.literal_eval(text)
+            _check_type(description)
+            dtype = numpy.lib.format.descr_to_dtype(description)
         else:
             dtype = numpy.dtype(f"{order}{kind}{size // 4 if kind == 'U' else size}")
     except Exception:  # whatever a text that nobody vouches for leads to
