@@ -37,6 +37,7 @@ ARRAYS = [
     numpy.array(["2026-11-28T12", "NaT"], "M8[h]"), numpy.array([5], "m8[ns]"), numpy.longdouble([1, 2]),
     numpy.array([(1, 2.5, [1, 2])], [("a", "<u2"), ("b", ">f8"), ("c", "i4", 2)]),
     numpy.zeros(3, numpy.dtype([("a", "u1"), ("b", "f8")], align=True)), numpy.zeros(2, "V7"),
+    numpy.zeros(2, [("length in \u20ac", "u1"), ("\xe4", [("b", "<M8[25ms]"), ("c", "S3", (2, 1))])]),
 ]
 
 
@@ -62,7 +63,7 @@ def test_arrays_arrive_with_type_and_shape(ends, array):
 
 def test_what_cannot_be_sent_is_said(ends):
     producer, consumer = ends
-    for wrong in (numpy.array([object()]), numpy.zeros((1,) * 9),
+    for wrong in (numpy.array([object()]), numpy.zeros((1,) * 9), numpy.zeros(2, "V0"),
                   numpy.zeros(1, {"names": ["a", "b"], "formats": ["u4", "u2"], "offsets": [0, 0]})):
         with pytest.raises((TypeError, ValueError)):
             producer.send_array(wrong)
@@ -70,6 +71,42 @@ def test_what_cannot_be_sent_is_said(ends):
         producer.send_array(numpy.zeros(1 << 20))
     producer.send_array([[1, 2], [3, 4]])
     assert consumer.recv_array().tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("call", ["recv_array", "latest_array"])
+def test_without_numpy_no_message_is_lost(start, call):
+    code = f"""
+import sys
+sys.modules["numpy"] = None
+import ringbus
+ring = ringbus.create(None)
+producer, consumer = ring.producer(), ring.consumer()
+producer.send(b"precious")
+try:
+    consumer.{call}()
+except ImportError:
+    print(consumer.recv(0))
+"""
+    assert start(python=code).communicate(timeout=WAIT)[0] == "b'precious'\n"
+
+
+def test_an_exception_keeps_nothing_of_the_ring(ends, monkeypatch):
+    producer, consumer = ends
+    producer.send(header(kind=b"V", text=8) + bytes(24))
+    message = consumer.borrow()
+    with pytest.raises(ValueError, match="unknown type") as kept:
+        message.array()
+    message.release()
+
+    def fail(*arguments):
+        del arguments  # this frame is not to be what keeps them
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(numpy, "ndarray", fail)
+    with pytest.raises(ZeroDivisionError) as kept_too:
+        producer.send_array([1])
+    producer.send(b"next")
+    assert consumer.recv() == b"next" and kept.tb and kept_too.tb
 
 
 def test_the_newest_frame_alone(ends):
