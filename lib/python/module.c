@@ -191,6 +191,8 @@ bool choose(const char *what, PyObject *object, const struct choice *choices, in
   return false;
 }
 
+#define MOST_SECONDS 4e9 /* which have room; more than a century is for ever */
+
 static bool nanoseconds_from(PyObject *object, const char *what, int64_t *nanoseconds) {
   double seconds = PyFloat_AsDouble(object);
   if (seconds == -1 && PyErr_Occurred())
@@ -199,7 +201,7 @@ static bool nanoseconds_from(PyObject *object, const char *what, int64_t *nanose
     PyErr_Format(PyExc_ValueError, "%s: seconds, not negative, not %R", what, object);
     return false;
   }
-  *nanoseconds = seconds < 4e9 ? (int64_t)(seconds * 1e9) : RINGBUS_FOREVER;
+  *nanoseconds = seconds < MOST_SECONDS ? (int64_t)(seconds * 1e9) : RINGBUS_FOREVER;
   if (*nanoseconds == 0 && seconds > 0)
     *nanoseconds = 1;
   return true;
@@ -218,7 +220,8 @@ bool look_from(PyObject *object, int64_t *nanoseconds) {
     return false;
   if (*nanoseconds > 0)
     return true;
-  PyErr_SetString(PyExc_ValueError, "look: more than 0 seconds, or None");
+  PyErr_Format(PyExc_ValueError, "look: more than 0 and less than 4e9 seconds, or None; not %R",
+               object);
   return false;
 }
 
@@ -272,7 +275,8 @@ int64_t now_ns(void) {
 }
 
 int wait_in_slices(int (*wait)(void *context, int64_t timeout_ns), void *context,
-                   int64_t timeout_ns, void *const *handle, unsigned *in_use, const char *what) {
+                   int64_t timeout_ns, void *const *handle, unsigned *in_use, bool one_thread,
+                   const char *what) {
   int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
   for (int64_t left = timeout_ns;;) {
     int64_t slice = left < 0 || left > SLICE_NS ? SLICE_NS : left;
@@ -286,6 +290,10 @@ int wait_in_slices(int (*wait)(void *context, int64_t timeout_ns), void *context
       return RAISED;
     if (!*handle) {
       raise_closed(what);
+      return RAISED;
+    }
+    if (one_thread && *in_use) {
+      raise_in_use(what);
       return RAISED;
     }
     if (result != -ETIMEDOUT && result != -EINTR)

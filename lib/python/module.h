@@ -40,6 +40,8 @@ typedef struct {
   uint64_t capacity, max_message;
   unsigned in_use; /* calls that run without the interpreter's lock */
   bool read_only, many_producers;
+  bool has_owner; /* opened so: this uid was trusted */
+  uid_t owner;
 } Ring;
 
 typedef struct {
@@ -107,9 +109,11 @@ bool contiguous(PyObject *object, Py_buffer *view);
 /* wait_in_slices: call wait(context, ns) without the interpreter's lock until it answers something else
  * than that time is over, or timeout_ns is over. It is cut into slices in which signals are looked for,
  * since they may be delivered to another thread, and a spinning wait heeds none. *handle may be
- * closed by a signal's handler: then RAISED, and `what` says what is closed. */
+ * closed by a signal's handler, or (one_thread: which is for one thread at a time) be in use by another
+ * thread that ran meanwhile: then RAISED, and `what` says what is closed or in use. */
 int wait_in_slices(int (*wait)(void *context, int64_t timeout_ns), void *context,
-                   int64_t timeout_ns, void *const *handle, unsigned *in_use, const char *what);
+                   int64_t timeout_ns, void *const *handle, unsigned *in_use, bool one_thread,
+                   const char *what);
 int64_t now_ns(void);
 
 /* ---------------------------------------------------------------- types */

@@ -72,9 +72,18 @@ static void producer_dealloc(PyObject *self) {
   Py_DECREF((PyObject *)type);
 }
 
+/* For what is longer than any message is not waited: that is said at once, and this before it. */
+static bool is_forked(const Producer *producer) {
+  return producer->handle && ringbus_producer_wait(producer->handle, SIZE_MAX, 0, 0) == -ECHILD;
+}
+
+/* Whether another thread is in the midst of a call. One whose call was under way at a fork is not in the
+ * child. */
+static bool is_in_use(const Producer *producer) { return producer->in_use && !is_forked(producer); }
+
 /* Whether it may be used now; raises. */
 static bool usable(const Producer *producer) {
-  if (producer->in_use)
+  if (is_in_use(producer))
     raise_in_use("producer");
   else if (!producer->handle)
     raise_closed("producer");
@@ -125,7 +134,7 @@ static int await_room(Producer *producer, size_t length, uint32_t tag, int64_t t
   struct room room = {producer->handle, length, tag};
   int result =
       wait_in_slices(wait_for_room, &room, timeout_ns, (void *const *)(void *)&producer->handle,
-                     &producer->in_use, "producer");
+                     &producer->in_use, true, "producer");
   /* a signal's handler may have used it */
   return result == 0 && !can_send(producer) ? RAISED : result;
 }
@@ -440,8 +449,13 @@ static PyObject *claim_exit(PyObject *self, PyObject *args) {
 static int claim_get_buffer(PyObject *self, Py_buffer *view, int flags) {
   Claim *claim = (Claim *)self;
   view->obj = NULL;
-  if (!claim_is_open(claim) ||
-      PyBuffer_FillInfo(view, self, claim->data, (Py_ssize_t)claim->length, 0, flags) != 0)
+  if (!claim_is_open(claim))
+    return -1;
+  if (is_forked(claim->producer)) { /* where its memory is not there */
+    raise_error(-ECHILD, SENDING);
+    return -1;
+  }
+  if (PyBuffer_FillInfo(view, self, claim->data, (Py_ssize_t)claim->length, 0, flags) != 0)
     return -1;
   claim->exports++;
   return 0;
@@ -527,7 +541,7 @@ static PyObject *producer_drain(PyObject *self, PyObject *const *args, Py_ssize_
     return NULL;
   int result =
       wait_in_slices(wait_for_drain, producer->handle, timeout_ns,
-                     (void *const *)(void *)&producer->handle, &producer->in_use, "producer");
+                     (void *const *)(void *)&producer->handle, &producer->in_use, true, "producer");
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, NEITHER);
 }
 
@@ -556,7 +570,7 @@ static PyObject *producer_close(PyObject *self, PyObject *unused) {
   Producer *producer = (Producer *)self;
   Claim *claim = producer->claim;
   (void)unused;
-  if (producer->in_use)
+  if (is_in_use(producer))
     return raise_in_use("producer");
   if (claim && !claim_is_not_viewed(claim))
     return NULL;

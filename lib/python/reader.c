@@ -212,50 +212,6 @@ static void reader_dealloc(PyObject *self) {
   Py_DECREF((PyObject *)type);
 }
 
-static const char *name_of(const Reader *reader) {
-  return reader->is_observer ? "observer" : "consumer";
-}
-
-static bool usable(Reader *reader) {
-  if (reader->in_use)
-    raise_in_use(name_of(reader));
-  else if (!reader->consumer && !reader->observer)
-    raise_closed(name_of(reader));
-  else
-    return true;
-  return false;
-}
-
-static bool not_viewed(Py_ssize_t exports) {
-  if (exports)
-    PyErr_Format(PyExc_BufferError,
-                 "%zd views of borrowed messages exist: delete or release them first", exports);
-  return exports == 0;
-}
-
-/* 0, -errno, or RAISED: Lapped, if what was borrowed may have been overwritten while it was looked at. */
-static int release_all(Reader *reader) {
-  int valid = ringbus_consumer_still_valid(reader->consumer);
-  int result = ringbus_consumer_release(reader->consumer);
-  reader->borrows++;
-  reader->borrowed = 0;
-  return result == 0 && valid == -EOVERFLOW
-             ? raise_lapped(0, 0, "what was borrowed was overwritten meanwhile: do not believe it")
-             : result;
-}
-
-/* For what cannot be done while anything is borrowed, and so releases it first. Raises. */
-static bool settled(Reader *reader) {
-  if (!usable(reader) || !not_viewed(reader->exports))
-    return false;
-  if (!reader->borrowed)
-    return true;
-  int result = release_all(reader);
-  if (result != 0)
-    raise_error(result, READING);
-  return result == 0;
-}
-
 /* ---------------------------------------------------------------- the library's calls */
 
 static int call_recv(const Reader *reader, void *buffer, size_t size,
@@ -279,6 +235,68 @@ static int call_lost(const Reader *reader, uint64_t *messages, uint64_t *bytes) 
                           : ringbus_observer_lost(reader->observer, messages, bytes);
 }
 
+/* ---------------------------------------------------------------- what may be done with it now */
+
+static const char *name_of(const Reader *reader) {
+  return reader->is_observer ? "observer" : "consumer";
+}
+
+static bool is_forked(const Reader *reader) {
+  return (reader->consumer || reader->observer) && call_lost(reader, NULL, NULL) == -ECHILD;
+}
+
+/* Whether another thread is in the midst of a call. One whose call was under way at a fork is not in the
+ * child. */
+static bool is_in_use(const Reader *reader) { return reader->in_use && !is_forked(reader); }
+
+static bool usable(Reader *reader) {
+  if (is_in_use(reader))
+    raise_in_use(name_of(reader));
+  else if (!reader->consumer && !reader->observer)
+    raise_closed(name_of(reader));
+  else
+    return true;
+  return false;
+}
+
+static bool not_viewed(Py_ssize_t exports) {
+  if (exports)
+    PyErr_Format(PyExc_BufferError,
+                 "%zd views of borrowed messages exist: delete or release them first", exports);
+  return exports == 0;
+}
+
+/* 0, -errno, or RAISED: Lapped, if what was borrowed may have been overwritten while it was looked at. */
+static int still_valid(const Reader *reader) {
+  int valid = ringbus_consumer_still_valid(reader->consumer);
+  return valid == -EOVERFLOW
+             ? raise_lapped(0, 0, "what was borrowed was overwritten meanwhile: do not believe it")
+             : valid;
+}
+
+/* The same, and it is released. */
+static int release_all(Reader *reader) {
+  int valid = still_valid(reader);
+  int result = ringbus_consumer_release(reader->consumer);
+  reader->borrows++;
+  reader->borrowed = 0;
+  return valid == RAISED ? RAISED : result;
+}
+
+/* For what cannot be done while anything is borrowed, and so releases it first. Raises. */
+static bool settled(Reader *reader) {
+  if (!usable(reader) || !not_viewed(reader->exports))
+    return false;
+  if (!reader->borrowed)
+    return true;
+  int result = release_all(reader);
+  if (result != 0)
+    raise_error(result, READING);
+  return result == 0;
+}
+
+/* ---------------------------------------------------------------- waiting */
+
 static int call_wait(void *context, int64_t timeout_ns) {
   const Reader *reader = context;
   return reader->consumer ? ringbus_consumer_wait(reader->consumer, timeout_ns)
@@ -288,7 +306,8 @@ static int call_wait(void *context, int64_t timeout_ns) {
 static int wait_for_message(Reader *reader, int64_t timeout_ns) {
   void *const *handle = reader->consumer ? (void *const *)(void *)&reader->consumer
                                          : (void *const *)(void *)&reader->observer;
-  return wait_in_slices(call_wait, reader, timeout_ns, handle, &reader->in_use, name_of(reader));
+  return wait_in_slices(call_wait, reader, timeout_ns, handle, &reader->in_use, true,
+                        name_of(reader));
 }
 
 /* The exception for a result; returns NULL. */
@@ -554,9 +573,9 @@ static PyObject *reader_seek(PyObject *self, PyObject *where) {
 static PyObject *reader_close(PyObject *self, PyObject *unused) {
   Reader *reader = (Reader *)self;
   (void)unused;
-  if (reader->in_use)
+  if (is_in_use(reader))
     return raise_in_use(name_of(reader));
-  if (reader->awaited)
+  if (reader->awaited && !is_forked(reader))
     return raise_text(-EBUSY, READING, "a task awaits a message of this consumer: cancel it first");
   if (!not_viewed(reader->exports))
     return NULL;
@@ -728,28 +747,45 @@ static PyObject *consumer_recv_records_into(PyObject *self, PyObject *const *arg
 
 /* ---------------------------------------------------------------- consumer: the newest message */
 
+/* Messages that are passed over with the interpreter's lock held, and without it, which takes
+ * longer, before signals are looked for. */
+#define FEW_SKIPPED 256
+#define MANY_SKIPPED 65536
+
+/* On to the last of the next messages, `most` at most, which will be the next. Returns 0, or, if it is the
+ * newest, -EAGAIN or -EPIPE; *position is its own, or as it was if there is none. */
+static int skip_some(ringbus_consumer *consumer, size_t most, uint64_t *position) {
+  struct ringbus_message message;
+  int result = 0;
+  size_t seen = 0;
+  while (seen < most && (result = ringbus_consumer_borrow(consumer, &message)) == 0)
+    seen++;
+  if (seen == 0 || result == -EOVERFLOW)
+    return result;
+  *position = message.position;
+  int moved = ringbus_consumer_seek(consumer, RINGBUS_POSITION, message.position);
+  return moved == -EINVAL ? -EOVERFLOW /* it was overwritten just now */ : moved ? moved : result;
+}
+
 /* On to the newest message, which will be the next. Returns 0 if there is one. */
 static int skip_to_newest(Reader *reader) {
-  struct ringbus_message message;
   int result = -EOVERFLOW;
   for (int tries = 0; tries < 100 && result == -EOVERFLOW; tries++) {
-    uint64_t first = 0, last = 0;
-    int seen = 0;
-    while ((result = ringbus_consumer_borrow(reader->consumer, &message)) == 0) {
-      last = message.position;
-      if (!seen)
-        first = last;
-      seen = 1;
-      if (last - first > reader->ring->capacity) /* a lap is enough for one call */
-        break;
+    uint64_t first = UINT64_MAX, last = UINT64_MAX; /* no message's */
+    result = skip_some(reader->consumer, FEW_SKIPPED, &last);
+    first = last;
+    /* a lap is enough for one call */
+    while (result == 0 && last - first <= reader->ring->capacity) {
+      reader->in_use++;
+      Py_BEGIN_ALLOW_THREADS;
+      result = skip_some(reader->consumer, MANY_SKIPPED, &last);
+      Py_END_ALLOW_THREADS;
+      reader->in_use--;
+      if (PyErr_CheckSignals() != 0 || !settled(reader))
+        return RAISED;
     }
-    if (result == -EOVERFLOW)
-      continue;
-    if (!seen)
-      return result;
-    result = ringbus_consumer_seek(reader->consumer, RINGBUS_POSITION, last);
-    if (result == -EINVAL) /* it was overwritten just now */
-      result = -EOVERFLOW;
+    if ((result == -EAGAIN || result == -EPIPE) && last != UINT64_MAX)
+      return 0;
   }
   return result;
 }
@@ -760,8 +796,19 @@ static void told_of_lost(Reader *reader) {
   reader->pending = 0;
 }
 
-/* Raises, or tells how many messages were published before the next one. */
+/* Nothing was skipped: a loss that nobody was told of, met by this call or by the batch before it, is the
+ * next call's to tell. Returns NULL. */
+static PyObject *raise_not_skipped(Reader *reader, int result) {
+  uint64_t lost;
+  if (result != -EOVERFLOW && call_lost(reader, &lost, NULL) == 0 && lost != reader->told_messages)
+    reader->pending = -EOVERFLOW;
+  return raise_result(reader, result);
+}
+
+/* Raises, or tells how many messages were published before the next one, or before what was lost and not
+ * told of yet. */
 static bool can_skip(Reader *reader, uint64_t *count) {
+  uint64_t lost;
   if (!settled(reader))
     return false;
   if (reader->shared) {
@@ -770,7 +817,11 @@ static bool can_skip(Reader *reader, uint64_t *count) {
     return false;
   }
   int result = call_tell(reader, NULL, count);
-  if (result != 0)
+  if (result == 0)
+    result = call_lost(reader, &lost, NULL);
+  if (result == 0)
+    *count -= lost - reader->told_messages;
+  else
     raise_result(reader, result);
   return result == 0;
 }
@@ -785,7 +836,7 @@ static PyObject *consumer_skip_to_newest(PyObject *self, PyObject *unused) {
   if (result == 0 || result == -EAGAIN || result == -EPIPE)
     result = call_tell(reader, NULL, &after);
   if (result != 0)
-    return raise_result(reader, result);
+    return raise_not_skipped(reader, result);
   told_of_lost(reader);
   return PyLong_FromUnsignedLongLong(after - before);
 }
@@ -808,13 +859,13 @@ static PyObject *consumer_latest(PyObject *self, PyObject *const *args, Py_ssize
   uint64_t before, after;
   if (!take_arguments(&signature, args, count, keywords, values) || !can_skip(reader, &before))
     return NULL;
-  told_of_lost(reader);
+  reader->pending = 0; /* the loss is among what will be skipped */
   int result = until(reader, values[0], settled, attempt_latest, &bytes);
   if (result == 0)
     result = call_tell(reader, NULL, &after);
   if (result != 0) {
     Py_XDECREF(bytes);
-    return raise_result(reader, result);
+    return raise_not_skipped(reader, result);
   }
   told_of_lost(reader);
   return Py_BuildValue("(NK)", bytes, (unsigned long long)(after - before - 1));
@@ -888,6 +939,8 @@ static PyObject *consumer_borrow_batch(PyObject *self, PyObject *const *args, Py
     list.max = MOST_BORROWED;
   list.list = PyList_New(0);
   int result = list.list ? 0 : RAISED;
+  if (list.list) /* by whose list of objects another thread could find it, and change it, meanwhile */
+    PyObject_GC_UnTrack(list.list);
   for (size_t i = 0; i < list.max && result == 0; i++) {
     PyObject *message = (PyObject *)new_message();
     if (!message || PyList_Append(list.list, message) != 0)
@@ -896,8 +949,10 @@ static PyObject *consumer_borrow_batch(PyObject *self, PyObject *const *args, Py
   }
   if (result == 0)
     result = until((Reader *)self, values[1], usable, attempt_borrow_list, &list);
-  if (result == 0 && PyList_SetSlice(list.list, (Py_ssize_t)list.got, PY_SSIZE_T_MAX, NULL) == 0)
+  if (result == 0 && PyList_SetSlice(list.list, (Py_ssize_t)list.got, PY_SSIZE_T_MAX, NULL) == 0) {
+    PyObject_GC_Track(list.list);
     return list.list;
+  }
   Py_XDECREF(list.list);
   return result == 0 ? NULL : raise_result((Reader *)self, result);
 }
@@ -966,11 +1021,13 @@ static void message_dealloc(PyObject *self) {
 }
 
 static bool message_is_borrowed(const Message *message) {
-  Reader *reader =
-      message->reader; /* NULL: found by the garbage collector's list, and not lent yet */
-  if (reader && reader->consumer && !message->released && message->borrows == reader->borrows)
+  const Reader *reader = message->reader;
+  if (message->released || message->borrows != reader->borrows)
+    PyErr_SetString(PyExc_ValueError, "the message was released already");
+  else if (!reader->consumer)
+    raise_closed("consumer");
+  else
     return true;
-  PyErr_SetString(PyExc_ValueError, "the message was released already");
   return false;
 }
 
@@ -981,9 +1038,7 @@ static PyObject *message_release(PyObject *self, PyObject *unused) {
   if (!message_is_borrowed(message) || !usable(reader) || !not_viewed(message->exports))
     return NULL;
   message->released = true;
-  if (--reader->borrowed)
-    return Py_NewRef(Py_None);
-  int result = release_all(reader);
+  int result = --reader->borrowed ? still_valid(reader) : release_all(reader);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
 }
 
@@ -992,7 +1047,7 @@ static PyObject *message_exit(PyObject *self, PyObject *args) {
   PyObject *type, *value, *traceback;
   if (!PyArg_ParseTuple(args, "OOO:__exit__", &type, &value, &traceback))
     return NULL;
-  if (message->released || !message->reader || message->borrows != message->reader->borrows)
+  if (message->released || message->borrows != message->reader->borrows)
     return Py_NewRef(Py_None);
   /* After an exception it is not released: the work was not done. */
   return type == Py_None ? message_release(self, NULL) : Py_NewRef(Py_None);
@@ -1001,8 +1056,13 @@ static PyObject *message_exit(PyObject *self, PyObject *args) {
 static int message_get_buffer(PyObject *self, Py_buffer *view, int flags) {
   Message *message = (Message *)self;
   view->obj = NULL;
-  if (!message_is_borrowed(message) || !usable(message->reader) ||
-      PyBuffer_FillInfo(view, self, (void *)(uintptr_t)message->data, (Py_ssize_t)message->length,
+  if (!message_is_borrowed(message) || !usable(message->reader))
+    return -1;
+  if (is_forked(message->reader)) { /* where its memory is not there */
+    raise_error(-ECHILD, READING);
+    return -1;
+  }
+  if (PyBuffer_FillInfo(view, self, (void *)(uintptr_t)message->data, (Py_ssize_t)message->length,
                         1, flags) != 0)
     return -1;
   message->exports++;
@@ -1100,7 +1160,8 @@ static PyMethodDef consumer_methods[] = {
     {"skip_to_newest", consumer_skip_to_newest, METH_NOARGS,
      "skip_to_newest($self)\n--\n\n"
      "Go on to the newest message, so that it is the next one, and whatever is borrowed\n"
-     "is released. Returns how many were skipped, lost ones included."},
+     "is released. Returns how many were skipped, lost ones included. Raises Lapped if it\n"
+     "is overwritten again and again before it is reached."},
     {"latest", WITH_KEYWORDS(consumer_latest), METH_FASTCALL | METH_KEYWORDS,
      "latest($self, timeout=None)\n--\n\n"
      "(bytes, skipped): the newest message, waiting for one if need be, and how many\n"

@@ -43,6 +43,7 @@ static PyObject *new_ring(ringbus_ring *handle, const char *name) {
   ring->handle = handle;
   ring->path = path;
   ring->in_use = 0;
+  ring->has_owner = false;
   if (result != 0) {
     raise_detail(result, NEITHER);
     Py_DECREF(ring);
@@ -192,6 +193,10 @@ PyObject *ring_open(PyObject *module, PyObject *args, PyObject *keywords) {
   Py_END_ALLOW_THREADS;
   PyObject *ring = result == 0 ? new_ring(handle, text) : raise_detail(result, NEITHER);
   Py_XDECREF(name);
+  if (ring) {
+    ((Ring *)ring)->has_owner = options.allow_owner;
+    ((Ring *)ring)->owner = options.owner;
+  }
   return ring;
 }
 
@@ -214,7 +219,9 @@ ringbus_ring *ring_handle(Ring *ring) {
 static PyObject *ring_close(PyObject *self, PyObject *unused) {
   Ring *ring = (Ring *)self;
   (void)unused;
-  if (ring->in_use)
+  int fd;
+  /* one whose call was under way at a fork is not in the child */
+  if (ring->in_use && ringbus_ring_fd(ring->handle, &fd) != -ECHILD)
     return raise_in_use("ring");
   ringbus_ring *handle = ring->handle;
   ring->handle = NULL;
@@ -590,7 +597,7 @@ static PyObject *ring_wait_for(PyObject *self, PyObject *const *args, Py_ssize_t
   if (!presence.ring)
     return NULL;
   int result = wait_in_slices(wait_for_presence, &presence, timeout_ns,
-                              (void *const *)(void *)&ring->handle, &ring->in_use, "ring");
+                              (void *const *)(void *)&ring->handle, &ring->in_use, false, "ring");
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, NEITHER);
 }
 
@@ -624,6 +631,13 @@ static PyObject *get_read_only(PyObject *self, void *unused) {
   return PyBool_FromLong(((Ring *)self)->read_only);
 }
 
+/* To open it again, elsewhere. */
+static PyObject *get_owner(PyObject *self, void *unused) {
+  const Ring *ring = (Ring *)self;
+  (void)unused;
+  return ring->has_owner ? PyLong_FromUnsignedLong(ring->owner) : Py_NewRef(Py_None);
+}
+
 static PyObject *get_closed(PyObject *self, void *unused) {
   (void)unused;
   return PyBool_FromLong(!((Ring *)self)->handle);
@@ -635,6 +649,7 @@ static PyGetSetDef properties[] = {
     {"max_message", get_max_message, NULL, "bytes: the longest message without a tag", NULL},
     {"read_only", get_read_only, NULL, "opened so", NULL},
     {"closed", get_closed, NULL, "close was called", NULL},
+    {"_owner", get_owner, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 import ringbus
-from conftest import WAIT
+from conftest import WAIT, in_child
 
 numpy = pytest.importorskip("numpy")
 PEER = os.environ["RINGBUS_ARRAY_PEER"]
@@ -37,6 +37,7 @@ ARRAYS = [
     numpy.array(["2026-11-28T12", "NaT"], "M8[h]"), numpy.array([5], "m8[ns]"), numpy.longdouble([1, 2]),
     numpy.array([(1, 2.5, [1, 2])], [("a", "<u2"), ("b", ">f8"), ("c", "i4", 2)]),
     numpy.zeros(3, numpy.dtype([("a", "u1"), ("b", "f8")], align=True)), numpy.zeros(2, "V7"),
+    numpy.zeros(2, [("length in \u20ac", "u1"), ("\xe4", [("b", "<M8[25ms]"), ("c", "S3", (2, 1))])]),
 ]
 
 
@@ -62,7 +63,7 @@ def test_arrays_arrive_with_type_and_shape(ends, array):
 
 def test_what_cannot_be_sent_is_said(ends):
     producer, consumer = ends
-    for wrong in (numpy.array([object()]), numpy.zeros((1,) * 9),
+    for wrong in (numpy.array([object()]), numpy.zeros((1,) * 9), numpy.zeros(2, "V0"),
                   numpy.zeros(1, {"names": ["a", "b"], "formats": ["u4", "u2"], "offsets": [0, 0]})):
         with pytest.raises((TypeError, ValueError)):
             producer.send_array(wrong)
@@ -70,6 +71,42 @@ def test_what_cannot_be_sent_is_said(ends):
         producer.send_array(numpy.zeros(1 << 20))
     producer.send_array([[1, 2], [3, 4]])
     assert consumer.recv_array().tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("call", ["recv_array", "latest_array"])
+def test_without_numpy_no_message_is_lost(start, call):
+    code = f"""
+import sys
+sys.modules["numpy"] = None
+import ringbus
+ring = ringbus.create(None)
+producer, consumer = ring.producer(), ring.consumer()
+producer.send(b"precious")
+try:
+    consumer.{call}()
+except ImportError:
+    print(consumer.recv(0))
+"""
+    assert start(python=code).communicate(timeout=WAIT)[0] == "b'precious'\n"
+
+
+def test_an_exception_keeps_nothing_of_the_ring(ends, monkeypatch):
+    producer, consumer = ends
+    producer.send(header(kind=b"V", text=8) + bytes(24))
+    message = consumer.borrow()
+    with pytest.raises(ValueError, match="unknown type") as kept:
+        message.array()
+    message.release()
+
+    def fail(*arguments):
+        del arguments  # this frame is not to be what keeps them
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(numpy, "ndarray", fail)
+    with pytest.raises(ZeroDivisionError) as kept_too:
+        producer.send_array([1])
+    producer.send(b"next")
+    assert consumer.recv() == b"next" and kept.tb and kept_too.tb
 
 
 def test_the_newest_frame_alone(ends):
@@ -143,6 +180,20 @@ def test_bad_descriptions_of_types_raise(text):
     begin = header(kind=b"V", size=8, text=len(text), first=first, shape=(1,), strides=(8,))
     with pytest.raises(ValueError, match="unknown type"):
         ringbus.array((begin[:152] + text).ljust(first + 8, b"\0"))
+
+
+@pytest.mark.parametrize("text", ["'<M8[s/0]'", "('<i8', '<M8[s/0]')", "[('a', '<M8[s/0]')]",
+                                  "[('a', '<i8', '<M8[s/0]')]", "[('a', ('<i8', ('<M8[s/0]',)))]"])
+def test_a_type_that_numpy_would_die_of_is_refused(text):
+    first = (152 + len(text) + 63) // 64 * 64
+    begin = header(kind=b"M", size=8, order=b"<", text=len(text), first=first, shape=(), strides=())
+    message = (begin[:152] + text.encode()).ljust(first + 8, b"\0")
+
+    def receive():
+        with pytest.raises(ValueError, match="unknown type"):
+            ringbus.array(message)
+
+    assert in_child(receive)
 
 
 def is_inside(length, size, first, shape, strides):

@@ -107,6 +107,12 @@ def test_wrong_arguments_are_refused(ends, call, error):
         call(*ends)
 
 
+@pytest.mark.parametrize("look", [0, 5e9, float("inf")])
+def test_how_often_to_look_is_said_within_bounds(ring, look):
+    with pytest.raises(ValueError, match="less than 4e9 seconds"):
+        ring.consumer(look=look)
+
+
 def test_without_room_and_without_messages_time_runs_out():
     with ringbus.create(None, 4096) as ring, ring.producer() as producer:
         for timeout in (0, 0.01):
@@ -254,6 +260,24 @@ def test_the_newest_message_counts_lost_ones_as_skipped():
             assert consumer.latest() == (b"0999" * 10, 999)
             producer.send(b"last")
             assert consumer.recv() == b"last"
+
+
+def test_a_loss_on_the_way_to_no_newest_message_is_told_by_the_next_call():
+    with ringbus.create(None, 4096, overwrite=True) as ring:
+        with ring.producer() as producer, ring.consumer() as consumer:
+            for what in ("recv", "latest"):
+                producer.send_batch([b"a", b"b", b"c"])
+                with producer.claim(ring.max_message):  # for which all others make way
+                    with pytest.raises(ringbus.Empty):
+                        consumer.latest(timeout=0)
+                if what == "latest":
+                    data, skipped = consumer.latest()
+                    assert (len(data), skipped) == (ring.max_message, 3)
+                else:
+                    with pytest.raises(ringbus.Lapped) as lapped:
+                        consumer.recv(timeout=0)
+                    assert lapped.value.messages == 3
+                    assert len(consumer.recv(timeout=0)) == ring.max_message
 
 
 def test_a_shared_group_has_no_newest(ring):

@@ -57,6 +57,15 @@ def test_a_pickled_ring_is_the_same_one_or_none():
         pickle.loads(pickled)
 
 
+def test_a_ring_of_a_trusted_owner_is_pickled_with_the_trust():
+    with ringbus.create("r", 4096) as ring:
+        if os.getuid() == 0:
+            os.chown(ring.path, 12345, -1)
+    with ringbus.open("r", owner=12345) as ring, pickle.loads(pickle.dumps(ring)) as same:
+        assert same.info().ring_id == ring.info().ring_id
+        assert same.__reduce__() == ring.__reduce__() and 12345 in ring.__reduce__()[1]
+
+
 def test_what_cannot_be_pickled_says_so():
     with ringbus.create(None, 4096) as ring, ring.producer() as producer, ring.consumer() as consumer:
         with pytest.raises(TypeError, match="descriptor"):

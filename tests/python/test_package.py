@@ -65,6 +65,18 @@ def test_signatures_are_those_of_the_stub():
     assert compared > 40
 
 
+def test_functions_take_what_the_stub_says():
+    stub = ast.parse(pathlib.Path(ringbus.__file__).with_name("__init__.pyi").read_text())
+    for node in stub.body:
+        if isinstance(node, ast.FunctionDef):
+            there = [(p.name, p.kind) for p in
+                     inspect.signature(getattr(ringbus, node.name)).parameters.values()]
+            kinds = inspect.Parameter
+            assert there == [*((a.arg, kinds.POSITIONAL_ONLY) for a in node.args.posonlyargs),
+                             *((a.arg, kinds.POSITIONAL_OR_KEYWORD) for a in node.args.args),
+                             *((a.arg, kinds.KEYWORD_ONLY) for a in node.args.kwonlyargs)], node.name
+
+
 def test_errors_are_those_that_users_of_files_know():
     for error, builtin in ((ringbus.Error, OSError), (ringbus.Timeout, TimeoutError),
                            (ringbus.Empty, ringbus.Timeout), (ringbus.Full, ringbus.Timeout),

@@ -176,6 +176,35 @@ except ValueError as error:
                                 "the consumer is closed", "the producer is closed"]
 
 
+def test_a_thread_that_a_signal_handler_lets_run_may_be_the_one_that_uses_the_handle(start):
+    code = """
+import ringbus, signal, threading, time
+ring = ringbus.create(None, 4096)
+producer, consumer = ring.producer(), ring.consumer()
+thread = threading.Thread(target=lambda: print(consumer.recv()))
+
+def handler(*_):
+    thread.start()
+    try:
+        while True:  # until it waits
+            consumer.tell()
+            time.sleep(0.001)
+    except ringbus.Busy:
+        pass
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    consumer.recv(timeout=5)
+except ringbus.Error as error:
+    print(error)
+producer.send(b"for the other")
+thread.join()
+"""
+    out = start(python=code).communicate(timeout=WAIT)[0].splitlines()
+    assert "another thread" in out[0] and out[1:] == ["b'for the other'"]
+
+
 def test_a_batch_never_hides_a_gap(start):
     code = """
 import ringbus
@@ -198,6 +227,31 @@ while True:
             assert batch == [b"%500d" % i for i in range(expected, expected + len(batch))]
             expected += len(batch)
             batches += 1
+        flood.kill()
+        flood.wait()
+
+
+@pytest.mark.parametrize("skip", ["latest", "skip_to_newest"])
+def test_a_gap_behind_a_batch_is_among_what_is_skipped(start, skip):
+    code = """
+import ringbus
+producer = ringbus.open("flood").producer()
+batch = [bytes(40)] * 500
+while True:
+    producer.send_batch(batch)
+"""
+    with ringbus.create("flood", 4096, overwrite=True) as ring, ring.consumer() as consumer:
+        flood = start(python=code)
+        expected = gaps = 0
+        while gaps < 2:
+            try:
+                expected += len(consumer.recv_batch(1000, timeout=WAIT))
+                if consumer.tell()[1] != expected:
+                    expected += consumer.latest(WAIT)[1] + 1 if skip == "latest" else consumer.skip_to_newest()
+                    gaps += 1
+            except ringbus.Lapped:
+                expected = consumer.tell()[1]
+            assert consumer.tell()[1] == expected
         flood.kill()
         flood.wait()
 

@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+import time
 import tracemalloc
 
 import pytest
@@ -161,6 +162,29 @@ def test_a_message_that_was_not_released_comes_again():
             assert consumer.recv_batch() == [b"work", b"more"]
 
 
+def test_closing_within_a_borrow_says_so(ends):
+    producer, consumer = ends
+    producer.send(b"a")
+    with pytest.raises(ValueError, match="the consumer is closed"):
+        with consumer.borrow():
+            consumer.close()
+
+
+def test_nobody_finds_a_batch_before_it_is_there(ends):
+    producer, consumer = ends
+    got = []
+    thread = threading.Thread(target=lambda: got.extend(consumer.borrow_batch()))
+    thread.start()
+    with pytest.raises(ringbus.Busy):
+        while True:
+            consumer.tell()
+    found = [thing for thing in gc.get_objects()
+             if type(thing) is list and thing and type(thing[0]) is ringbus.Message]
+    producer.send(b"a")
+    thread.join()
+    assert found == [] and [bytes(message) for message in got] == [b"a"] and gc.is_tracked(got)
+
+
 def test_receiving_releases_what_is_borrowed(ends):
     producer, consumer = ends
     producer.send_batch([b"a", b"b"])
@@ -197,6 +221,18 @@ def test_a_borrowed_message_that_was_overwritten_is_not_believed():
                 producer.send(bytes(100))
             with pytest.raises(ringbus.Lapped):
                 message.release()
+
+
+def test_each_message_that_was_overwritten_is_said_to_be():
+    with ringbus.create(None, 4096, overwrite=True) as ring:
+        with ring.producer() as producer, ring.consumer() as consumer:
+            producer.send_batch([b"early", b"earlier"])
+            messages = consumer.borrow_batch()
+            for _ in range(100):
+                producer.send(bytes(100))
+            for message in messages:
+                with pytest.raises(ringbus.Lapped, match="overwritten"):
+                    message.release()
 
 
 def test_views_keep_alive_what_they_need(ends):
@@ -243,6 +279,55 @@ def test_a_handle_inherited_by_fork_raises_and_says_so(ends):
     observer.close()
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_new_view_in_a_forked_child_raises(many):
+    with ringbus.create(None, 4096, many_producers=many) as ring:
+        with ring.producer() as producer, ring.consumer() as consumer:
+            producer.send(b"there")
+            message, claim = consumer.borrow(), producer.claim(5)
+
+            def child():
+                for make in (lambda: memoryview(message), lambda: message.view, lambda: bytes(message),
+                             lambda: memoryview(claim), lambda: claim.view):
+                    with pytest.raises(ringbus.Forked, match="fork"):
+                        make()
+
+            assert in_child(child)
+            claim.view[:] = b"still"
+            claim.commit()
+            assert message.view == b"there"
+
+
+def test_a_call_that_another_thread_was_in_at_a_fork_is_not_the_childs():
+    with ringbus.create(None, 4096) as ring, ring.producer() as producer, ring.consumer() as consumer, \
+            ring.consumer("slow") as slow, ringbus.create(None, 4096) as other:
+        producer.send(b"to be drained")
+        consumer.recv()
+        threads = [threading.Thread(target=wait, args=arguments) for wait, *arguments in
+                   ((other.wait_for, "producer"), (consumer.recv,), (producer.drain,))]
+        for thread in threads:
+            thread.start()
+        for handle in (consumer, producer):
+            with pytest.raises(ringbus.Busy):
+                while True:
+                    handle.tell()
+
+        def child():
+            for call in (consumer.recv, lambda: producer.send(b"x"), consumer.tell, producer.tell):
+                with pytest.raises(ringbus.Forked):
+                    call()
+            for thing in (consumer, producer, other):
+                thing.close()
+
+        assert in_child(child)
+        slow.recv()
+        threads[2].join()
+        producer.send(b"the end")
+        with other.producer():
+            for thread in threads:
+                thread.join()
+
+
 def test_one_handle_in_two_threads_is_refused_while_one_waits(ends):
     producer, consumer = ends
     waiting = threading.Event()
@@ -269,6 +354,35 @@ def test_one_handle_in_two_threads_is_refused_while_one_waits(ends):
     producer.send(b"done")  # which a thread that kept the interpreter's lock would not get
     thread.join()
     assert got == [b"done"]
+
+
+def test_skipping_much_lets_other_threads_run():
+    ticks, done = [0], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            ticks[0] += 1
+            time.sleep(0)
+
+    thread = threading.Thread(target=tick)
+    interval = sys.getswitchinterval()
+    with ringbus.create(None, 1 << 21) as ring, ring.producer() as producer, ring.consumer() as consumer:
+        sys.setswitchinterval(1000)  # nobody has to give the interpreter's lock away
+        thread.start()
+        try:
+            for _ in range(50):  # on a loaded machine it may not get a processor in that time
+                producer.send_batch([b""] * 200000)
+                before = ticks[0]
+                skipped = consumer.skip_to_newest()
+                ran = ticks[0] != before
+                assert skipped == 199999 and consumer.recv_batch() == [b""]
+                if ran:
+                    break
+        finally:
+            sys.setswitchinterval(interval)
+            done.set()
+            thread.join()
+    assert ran
 
 
 def test_every_thread_with_handles_of_its_own():

@@ -5,9 +5,9 @@ import errno
 from ringbus import _ringbus
 
 
-def reopen(path, ring_id, read_only):
+def reopen(path, ring_id, read_only, owner):
     """The ring that was pickled; if another one has its name by now that is Stale."""
-    ring = _ringbus.open(path, read_only=read_only)
+    ring = _ringbus.open(path, read_only=read_only, owner=owner)
     if ring.info().ring_id != ring_id:
         ring.close()
         raise _ringbus.Stale(errno.ESTALE, f"another ring has taken the place of the one at {path}")
@@ -17,4 +17,4 @@ def reopen(path, ring_id, read_only):
 def reduce(self):
     if self.path is None:
         raise TypeError("a ring without a name cannot be pickled: pass its descriptor on, see Ring.fileno")
-    return reopen, (self.path, self.info().ring_id, self.read_only)
+    return reopen, (self.path, self.info().ring_id, self.read_only, self._owner)
