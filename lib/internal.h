@@ -30,6 +30,11 @@ int fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)
 /* fail_system: the same with errno, whose meaning is added to the sentence. Returns -errno. */
 int fail_system(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* above_standard: a descriptor that was just made, or -1 with errno: moved to 3 or above, for a program may
+ * run with its standard ones closed, and what it prints must not go into a ring. Returns it, or -1 with
+ * errno. (ring.c) */
+int above_standard(int fd);
+
 /* ---------------------------------------------------------------- the ring object */
 
 /* A private copy of what the identity says, checked. */

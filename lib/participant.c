@@ -170,7 +170,7 @@ int locks_open(struct handle *handle) {
     handle->lock_fd = ring->fresh_fd;
     ring->fresh_fd = -1;
   } else {
-    handle->lock_fd = open(path, O_RDWR | O_CLOEXEC);
+    handle->lock_fd = above_standard(open(path, O_RDWR | O_CLOEXEC));
   }
   int error = handle->lock_fd < 0 ? -errno : 0;
   pthread_mutex_unlock(&registry);
@@ -183,7 +183,7 @@ int locks_open(struct handle *handle) {
 
 int event_fd_open(struct handle *handle) {
   pthread_mutex_lock(&registry);
-  handle->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  handle->event_fd = above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   int error = handle->event_fd < 0 ? -errno : 0;
   pthread_mutex_unlock(&registry);
   return error ? fail(error, "cannot make an eventfd") : 0;

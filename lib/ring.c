@@ -77,6 +77,18 @@ static int path_of(const char *name, char path[PATH_MAX]) {
   return length < 0 || length >= PATH_MAX ? fail(-ENAMETOOLONG, "the path is too long") : 0;
 }
 
+/* ---------------------------------------------------------------- descriptors */
+
+int above_standard(int fd) {
+  if (fd < 0 || fd > STDERR_FILENO)
+    return fd;
+  int higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  int error = errno;
+  close(fd);
+  errno = error;
+  return higher;
+}
+
 /* ---------------------------------------------------------------- filesystems */
 
 static int check_filesystem(int fd, struct statfs *filesystem) {
@@ -165,8 +177,8 @@ static int open_path(const char *path, const struct ringbus_open_options *option
   struct stat status;
   struct statfs filesystem;
   /* O_NONBLOCK: a FIFO planted under the name must not stop us. */
-  int fd = open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC |
-                          O_NONBLOCK | O_NOCTTY);
+  int fd = above_standard(open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW |
+                                         O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (fd < 0) {
     if (errno == ENOENT)
       return fail(-ENOENT, "there is no ring %s", path);
@@ -242,15 +254,16 @@ int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options, rin
   /* A description that came through a socket is shared with its sender, and so would be its locks. */
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   int own = options->fresh_description
-                ? fcntl(fd, F_DUPFD_CLOEXEC, 0)
-                : open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+                ? fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                : above_standard(open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC |
+                                                O_NONBLOCK));
   if (own < 0)
     return fail_system("cannot reopen the descriptor through %s; its sender may make a fresh "
                        "description for this process and say so (fresh_description)",
                        path);
   int fresh = -1;
   if (options->fresh_description && !options->read_only) {
-    fresh = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    fresh = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (fresh < 0) {
       result = -errno;
       close(own);
@@ -410,7 +423,7 @@ int ringbus_ring_create(const char *name, const struct ringbus_create_options *o
     if (result != -ENOENT)
       return result;
   }
-  int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  int fd = above_standard(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (fd < 0) {
     /* Old kernels know no O_TMPFILE and see an attempt to write to a directory. */
     return errno == EOPNOTSUPP || errno == EISDIR
@@ -451,7 +464,7 @@ int ringbus_ring_create_anonymous(const struct ringbus_create_options *options,
     options = &create_defaults;
   if (options->open_existing)
     return fail(-EINVAL, "a ring without a name cannot exist already");
-  int fd = memfd_create("ringbus", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  int fd = above_standard(memfd_create("ringbus", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (fd < 0)
     return fail_system("cannot make a memfd");
   int result = fill(fd, options);

@@ -89,6 +89,7 @@ static struct {
   bool many;
   ringbus_ring *ring; /* NULL: the library does not open it */
   bool retired;
+  int unread; /* the exit code, if there was no way to read it */
 
   struct counted floor, tail;
   uint64_t groups; /* bits */
@@ -261,7 +262,11 @@ static bool check_library(void) {
   }
   /* It is where no ring can be, or has just been removed: its content is looked at in a copy. */
   note("place", "%s", ringbus_error_detail());
-  int code, image = check.is_image ? -1 : read_image(check.fd, check.name, &code);
+  int image = -1;
+  if (check.is_image)
+    check.unread = failed_call(check.name, error);
+  else
+    image = read_image(check.fd, check.name, &check.unread);
   if (image < 0)
     return false;
   close(check.fd);
@@ -272,6 +277,8 @@ static bool check_library(void) {
 
 static void check_links_and_owner(void) {
   const struct stat *status = &check.status;
+  if (strcmp(check.name, "-") == 0)
+    return; /* they are those of our copy */
   if (status->st_uid != geteuid() && status->st_uid != 0)
     note("owner", "it belongs to user %u, whom other users do not trust", (unsigned)status->st_uid);
   if (status->st_nlink > 1)
@@ -658,6 +665,7 @@ static void check_content(void) {
 static void check_round(void) {
   forget_findings();
   check.retired = false;
+  check.unread = COMMAND_OK;
   if (fstat(check.fd, &check.status) != 0 || !check_kind())
     return;
   check_numbers();
@@ -678,6 +686,10 @@ static void close_ring(void) {
   check.ring = NULL;
 }
 
+static const char *finding_text(const cJSON *finding) {
+  return make_printable(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(finding, "text")));
+}
+
 static int print_findings(const char *error) {
   if (json) {
     cJSON *object = cJSON_CreateObject();
@@ -693,17 +705,18 @@ static int print_findings(const char *error) {
     check.wrong_list = check.note_list = NULL;
     return print_line(object);
   }
+  char shown[PATH_MAX];
+  snprintf(shown, sizeof shown, "%s", check.name);
+  make_printable(shown);
   const cJSON *finding;
   cJSON_ArrayForEach(finding, check.wrong_list)
-      printf("%s: wrong: %s\n", check.name,
-             cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(finding, "text")));
+      printf("%s: wrong: %s\n", shown, finding_text(finding));
   if (check.wrong > MOST_TOLD)
-    printf("%s: wrong: and %u more\n", check.name, check.wrong - MOST_TOLD);
+    printf("%s: wrong: and %u more\n", shown, check.wrong - MOST_TOLD);
   cJSON_ArrayForEach(finding, check.note_list)
-      printf("%s: note: %s\n", check.name,
-             cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(finding, "text")));
+      printf("%s: note: %s\n", shown, finding_text(finding));
   if (check.wrong == 0 && error == NULL)
-    printf("%s: sound, %" PRIu64 " messages\n", check.name, check.messages);
+    printf("%s: sound, %" PRIu64 " messages\n", shown, check.messages);
   return COMMAND_OK;
 }
 
@@ -755,10 +768,12 @@ static int check_one(const char *name) {
   }
   if (check.ring != NULL && check.wrong == 0)
     note_people();
-  int printed = print_findings(NULL);
+  int printed = print_findings(check.unread != COMMAND_OK ? "cannot read it into memory" : NULL);
   close_ring();
   close(check.fd);
-  return check.wrong > 0 ? COMMAND_DAMAGED : printed;
+  if (check.wrong > 0)
+    return COMMAND_DAMAGED;
+  return check.unread != COMMAND_OK ? check.unread : printed;
 }
 
 static const struct verb_option options[] = {OPTION_JSON(&json), OPTIONS_END};

@@ -43,6 +43,10 @@ int failed_call(const char *ring_name, int error);
 int failed_because(const char *subject, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* failed_output: report that standard output cannot be written. Returns the exit code; after EPIPE, without
+ * a word, that of SIGPIPE. */
+int failed_output(int system_error);
+
 /* out_of_memory: the same for want of memory. */
 int out_of_memory(const char *subject);
 
@@ -186,6 +190,11 @@ int stop_code(void);
 /* stop_urgent: asked to stop, and a second has passed since, or asked again. */
 bool stop_urgent(void);
 
+/* try_again: after read or write has failed with errno. Whether it was only interrupted, or the descriptor
+ * does not block (O_NONBLOCK): then once there may be something (events: POLLIN or POLLOUT), or a second
+ * later. */
+bool try_again(int fd, short events);
+
 /* The end of a wait, from a timeout in nanoseconds or RINGBUS_FOREVER. */
 struct deadline {
   bool never;
@@ -270,8 +279,7 @@ void add_message_text(struct text *text, const struct ringbus_message *message, 
  * not well-formed UTF-8, or controls terminals. */
 size_t printable_bytes(const char *text, size_t room);
 
-/* make_printable: a name from the file must not control a terminal or break JSON: such bytes become
- * '?'. Returns name. */
+/* make_printable: a name from the file must not control a terminal: such bytes become '?'. Returns name. */
 const char *make_printable(char *name);
 
 /* local_time: a CLOCK_REALTIME, for people. Returns text. */
@@ -298,7 +306,8 @@ struct cJSON;
 /* add_whole: a number to a JSON object. cJSON keeps numbers as doubles, which would round 64 bits. */
 void add_whole(struct cJSON *object, const char *key, uint64_t value);
 
-/* add_name: a string from a file or from the command line; NULL: null. */
+/* add_name: a string from a file or from the command line; NULL: null. Control characters are escaped, what is
+ * not UTF-8 becomes '?'. */
 void add_name(struct cJSON *object, const char *key, const char *name);
 
 struct cJSON *participant_object(const struct ringbus_participant *participant);

@@ -4,6 +4,7 @@
 #include "command.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +30,11 @@ size_t printable_bytes(const char *text, size_t room) {
   return bad_lead || surrogate || character < least[length] || character > 0x10ffff ? 0 : length;
 }
 
-const char *make_printable(char *name) {
+/* replace: what is not printable by '?', except control characters below this one. */
+static const char *replace(char *name, unsigned char kept_below) {
   size_t room = strlen(name);
   for (char *at = name; room > 0;) {
-    size_t length = printable_bytes(at, room);
+    size_t length = (unsigned char)*at < kept_below ? 1 : printable_bytes(at, room);
     if (length == 0) {
       *at = '?';
       length = 1;
@@ -42,6 +44,8 @@ const char *make_printable(char *name) {
   }
   return name;
 }
+
+const char *make_printable(char *name) { return replace(name, 0); }
 
 const char *local_time(uint64_t realtime_ns, char text[24]) {
   time_t seconds = (time_t)(realtime_ns / 1000000000);
@@ -119,7 +123,7 @@ void add_name(cJSON *object, const char *key, const char *name) {
   if (copy == NULL)
     cJSON_AddNullToObject(object, key);
   else
-    cJSON_AddStringToObject(object, key, make_printable(copy));
+    cJSON_AddStringToObject(object, key, replace(copy, ' ')); /* which JSON escapes */
   free(copy);
 }
 
@@ -243,9 +247,9 @@ int print_ring_json(const char *name, const ringbus_ring *ring) {
   cJSON_Delete(object);
   if (text == NULL)
     return out_of_memory(name);
-  puts(text);
+  int code = puts(text) == EOF ? failed_output(errno) : COMMAND_OK;
   cJSON_free(text);
-  return COMMAND_OK;
+  return code;
 }
 
 int print_line(cJSON *object) {
@@ -253,7 +257,7 @@ int print_line(cJSON *object) {
   cJSON_Delete(object);
   if (text == NULL)
     return out_of_memory("standard output");
-  puts(text);
+  int code = puts(text) == EOF ? failed_output(errno) : COMMAND_OK;
   cJSON_free(text);
-  return COMMAND_OK;
+  return code;
 }

@@ -121,32 +121,38 @@ static struct {
 
 /* ---------------------------------------------------------------- output */
 
-static int failed_to_write(int system_error) {
-  if (system_error == EPIPE)
-    return COMMAND_SIGNALLED + SIGPIPE; /* whoever read our output has enough */
-  return failed_because("standard output", -system_error, "%s", strerror(system_error));
+/* flush_output: not through stdio, which forgets what it could not write at once. A signal to stop lets it
+ * be finished, unless it blocks for a second or the signal is repeated. */
+static int flush_output(void) {
+  const char *next = reader.text.bytes;
+  size_t left = reader.text.used;
+  reader.text.used = 0;
+  while (left > 0) {
+    ssize_t written = write(STDOUT_FILENO, next, left);
+    if (written < 0 && !try_again(STDOUT_FILENO, POLLOUT))
+      return failed_output(errno);
+    if (written < 0 && stop_urgent())
+      return stop_code();
+    next += written > 0 ? written : 0;
+    left -= written > 0 ? (size_t)written : 0;
+  }
+  return COMMAND_OK;
 }
-
-static int flush_output(void) { return fflush(stdout) == 0 ? COMMAND_OK : failed_to_write(errno); }
 
 static int write_message(const struct ringbus_message *message, uint64_t count) {
   struct frame around = frame(reader.shape.framing, message->length);
-  reader.text.used = 0;
   if (reader.as_text)
     add_message_text(&reader.text, message, count, reader.bytes);
   else if (reader.shape.json)
     add_message_json(&reader.text, message, count, false);
-  else
-    fwrite(around.before, 1, around.before_bytes, stdout);
+  if (!reader.as_text && !reader.shape.json) {
+    text_add(&reader.text, around.before, around.before_bytes);
+    text_add(&reader.text, message->data, message->length);
+    text_add(&reader.text, around.after, around.after_bytes);
+  }
   if (reader.text.failed)
     return out_of_memory(reader.request.name);
-  if (reader.text.used > 0)
-    fwrite(reader.text.bytes, 1, reader.text.used, stdout);
-  else
-    fwrite(message->data, 1, message->length, stdout);
-  if (!reader.as_text)
-    fwrite(around.after, 1, around.after_bytes, stdout);
-  return ferror(stdout) ? failed_to_write(errno) : COMMAND_OK;
+  return reader.text.used < FIRST_BUFFER ? COMMAND_OK : flush_output();
 }
 
 /* tell_losses: what was overwritten before it could be written, at most once a second unless this is the
@@ -197,7 +203,7 @@ static int wait_for_more(int *code) {
     if (error != -ETIMEDOUT && error != -EINTR)
       return error;
     if (poll(&output, 1, 0) == 1 && (output.revents & POLLERR)) {
-      *code = failed_to_write(EPIPE);
+      *code = failed_output(EPIPE);
       return -EIO;
     }
     if (error == -ETIMEDOUT && deadline_left(&deadline) == 0)
@@ -324,6 +330,8 @@ static int read_ring(void) {
   int code = attach(&info);
   if (code == COMMAND_OK) {
     code = read_messages();
+    int flushed = flush_output();
+    code = code == COMMAND_OK ? flushed : code;
     tell_losses(true);
     ringbus_observer_detach(reader.observer);
   }
@@ -424,6 +432,8 @@ static int run_tail(int count, char **operands) {
   if (reader.from_given && reader.last != 0)
     usage_error("--last and --from exclude each other");
   check_shape(&reader.shape);
+  if (count == 1 && strcmp(operands[0], "-") == 0)
+    usage_error("a copy on standard input has nothing to come: 'ringbus dump -' prints it");
   if (!reader.from_given)
     reader.from.start = RINGBUS_NEWEST;
   reader.follows = true;

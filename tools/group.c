@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -84,7 +85,7 @@ static int list_groups(const char *name) {
 /* ---------------------------------------------------------------- rm */
 
 static int remove_group(const char *name, ringbus_ring *ring, const char *group) {
-  char subject[256], why[256] = "";
+  char subject[2 * PATH_MAX], why[512] = "";
   int code = COMMAND_OK, error = ringbus_ring_remove_group(ring, group);
   snprintf(subject, sizeof subject, "%s: group %s", name, group);
   if (error != 0) {

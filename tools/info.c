@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 
 static const char help[] =
@@ -88,8 +89,9 @@ static void print_who_waits(const ringbus_ring *ring) {
 }
 
 static void print_text(const char *name, const ringbus_ring *ring, struct ringbus_ring_info *info) {
-  char capacity[24], when[24];
-  printf("ring          %s, %s\n", name, state_name(info));
+  char capacity[24], when[24], shown[PATH_MAX];
+  snprintf(shown, sizeof shown, "%s", name);
+  printf("ring          %s, %s\n", make_printable(shown), state_name(info));
   printf("capacity      %s, longest message %" PRIu64 " bytes\n",
          short_size(info->capacity, capacity), info->max_message);
   printf("file          %" PRIu64 " bytes, layout %" PRIu32 ", made by ringbus %s on %s\n",

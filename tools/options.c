@@ -223,9 +223,9 @@ void set_capacity(const struct verb_option *option, const char *text) {
 
 void set_seconds(const struct verb_option *option, const char *text) {
   char *end = NULL;
-  double seconds = isdigit((unsigned char)*text) || *text == '.' ? strtod(text, &end) : -1;
+  double seconds = text[strspn(text, "0123456789.")] == '\0' ? strtod(text, &end) : -1;
   /* Below 2^63 ns (292 years), which also refuses infinity. */
-  if (!(seconds >= 0 && seconds <= 9e9) || *end != '\0')
+  if (!(seconds >= 0 && seconds <= 9e9) || end == text || *end != '\0')
     usage_error("%s '%s': expected seconds, such as 10 or 0.5", dashed(option), text);
   *(int64_t *)option->to = (int64_t)(seconds * 1e9 + 0.5);
 }

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,9 +59,9 @@ static const char help[] =
     "batch at\n"
     "hand; what a kill, a full disk or a closed pipe left unwritten, the group gets again: at most "
     "one\n"
-    "batch twice. In groups that may be lapped, what was lost is counted on standard error; in "
-    "shared\n"
-    "ones, what others had already.\n"
+    "batch twice. Groups that may be lapped do not get it again; what they missed is counted on "
+    "standard\n"
+    "error, as in shared ones what others had already.\n"
     "\n"
     "Examples\n"
     "  ringbus recv log --follow --group archive -o log.txt --append\n"
@@ -139,7 +140,9 @@ static int failed_to_write(const struct receiver *receiver, int system_error) {
     return COMMAND_SIGNALLED + SIGPIPE; /* whoever read our output has enough */
   return failed_because(
       output_name(receiver), -system_error, "cannot write: %s: %s", strerror(system_error),
-      receiver->options.at_most_once    ? "what was taken and not written is lost (--at-most-once)"
+      receiver->options.at_most_once ? "what was taken and not written is lost (--at-most-once)"
+      : receiver->lappable
+          ? "what was received and not written is lost, since the group may be lapped"
       : receiver->options.group == NULL ? "with --group, what was not written can be read again"
                                         : "what was not written stays unread in the group");
 }
@@ -188,6 +191,15 @@ static int open_output(struct receiver *receiver) {
   return COMMAND_OK;
 }
 
+/* output_is_other: than the ring, which must not be written to like this. */
+static bool output_is_other(const struct receiver *receiver, const ringbus_ring *ring) {
+  struct stat output, file;
+  int fd;
+  return ringbus_ring_fd(ring, &fd) != 0 || fstat(fd, &file) != 0 ||
+         fstat(receiver->fd, &output) != 0 || output.st_dev != file.st_dev ||
+         output.st_ino != file.st_ino;
+}
+
 static int truncate_output(const struct receiver *receiver) {
   struct stat status;
   if (!receiver->overwrite || receiver->created || receiver->output == NULL)
@@ -204,20 +216,36 @@ static int close_output(const struct receiver *receiver) {
   return COMMAND_OK;
 }
 
+/* take_back: what was written of a batch that cannot be finished, from the end of a file, where a torn
+ * message would stay, and the next one be appended to it. */
+static void take_back(const struct receiver *receiver, uint64_t written) {
+  struct stat status;
+  off_t end = lseek(receiver->fd, 0, SEEK_CUR);
+  if (written == 0 || fstat(receiver->fd, &status) != 0 || !S_ISREG(status.st_mode) ||
+      status.st_size != end)
+    return;
+  off_t begin = end - (off_t)written;
+  if (ftruncate(receiver->fd, begin) == 0)
+    lseek(receiver->fd, begin, SEEK_SET);
+}
+
 /* write_parts: all of the batch. A signal to stop lets it be finished, unless it blocks for a second
  * or the signal is repeated. */
 static int write_parts(struct receiver *receiver) {
   struct iovec *part = receiver->parts;
   struct iovec *end = part + receiver->part_count;
+  uint64_t all = 0;
   while (part < end) {
     ssize_t written = writev(receiver->fd, part, (int)(end - part));
     if (written < 0) {
-      if (errno != EINTR)
-        return failed_to_write(receiver, errno);
-      if (stop_urgent())
-        return stop_code();
-      continue;
+      bool again = try_again(receiver->fd, POLLOUT);
+      if (again && !stop_urgent())
+        continue;
+      int code = again ? stop_code() : failed_to_write(receiver, errno);
+      take_back(receiver, all);
+      return code;
     }
+    all += (uint64_t)written;
     size_t rest = (size_t)written;
     for (; part < end && rest >= part->iov_len; part++)
       rest -= part->iov_len;
@@ -469,6 +497,11 @@ static int attach_and_receive(struct receiver *receiver, ringbus_ring *ring) {
   int code = open_output(receiver);
   if (code != COMMAND_OK)
     return code;
+  if (!output_is_other(receiver, ring)) {
+    close_output(receiver);
+    return failed_because(output_name(receiver), -EINVAL,
+                          "the output is the ring itself: write to another file");
+  }
   int error = ringbus_consumer_attach(ring, &receiver->options, &receiver->consumer);
   if (error != 0) {
     code = failed_call(receiver->request.name, error);

@@ -3,6 +3,8 @@
 #include "command.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,17 +32,24 @@ static const char *verb_name = "";
 
 /* ---------------------------------------------------------------- errors */
 
-static void print_prefix(void) {
-  fprintf(stderr, "ringbus%s%s: ", *verb_name ? " " : "", verb_name);
+/* print_error: a line, in which nothing of what names and files say may control a terminal. end follows. */
+__attribute__((format(printf, 2, 0))) static void
+print_error(const char *subject, const char *format, va_list arguments, const char *end) {
+  static char text[16384];
+  int used = snprintf(text, sizeof text, "%s%s", subject, *subject ? ": " : "");
+  if (used >= 0 && (size_t)used < sizeof text)
+    vsnprintf(text + used, sizeof text - (size_t)used, format, arguments);
+  fprintf(stderr, "ringbus%s%s: %s%s\n", *verb_name ? " " : "", verb_name, make_printable(text),
+          end);
 }
 
 void usage_error(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  print_prefix();
-  vfprintf(stderr, format, arguments);
+  char end[64];
+  snprintf(end, sizeof end, ": see 'ringbus%s%s --help'", *verb_name ? " " : "", verb_name);
+  print_error("", format, arguments, end);
   va_end(arguments);
-  fprintf(stderr, ": see 'ringbus%s%s --help'\n", *verb_name ? " " : "", verb_name);
   exit(COMMAND_USAGE);
 }
 
@@ -69,12 +78,16 @@ int failed_call(const char *ring_name, int error) {
 int failed_because(const char *subject, int error, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  print_prefix();
-  fprintf(stderr, "%s: ", subject);
-  vfprintf(stderr, format, arguments);
-  fputc('\n', stderr);
+  print_error(subject, format, arguments, "");
   va_end(arguments);
   return exit_code_of(error);
+}
+
+int failed_output(int system_error) {
+  if (system_error == EPIPE)
+    return COMMAND_SIGNALLED + SIGPIPE; /* whoever read our output has enough */
+  return failed_because("standard output", -system_error, "cannot write: %s",
+                        strerror(system_error));
 }
 
 int out_of_memory(const char *subject) {
@@ -84,9 +97,7 @@ int out_of_memory(const char *subject) {
 void notice(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  print_prefix();
-  vfprintf(stderr, format, arguments);
-  fputc('\n', stderr);
+  print_error("", format, arguments, "");
   va_end(arguments);
 }
 
@@ -130,6 +141,14 @@ int stop_code(void) { return stop_signal == 0 ? COMMAND_OK : COMMAND_SIGNALLED +
 
 bool stop_urgent(void) { return stop_reminders > 0; }
 
+bool try_again(int fd, short events) {
+  if (errno != EAGAIN && errno != EINTR)
+    return false;
+  if (errno == EAGAIN)
+    poll(&(struct pollfd){.fd = fd, .events = events}, 1, 1000);
+  return true;
+}
+
 /* The parent shall see that a signal ended us, so that a script around us ends as well. */
 static int end_by_signal(int signal_number) {
   signal(signal_number, SIG_DFL);
@@ -165,9 +184,10 @@ void verb_help(const struct verb *verb) {
 }
 
 void finish(int code) {
-  if (fflush(stdout) != 0 && code == COMMAND_OK)
-    code = errno == EPIPE ? COMMAND_SIGNALLED + SIGPIPE
-                          : failed_because("standard output", -errno, "%s", strerror(errno));
+  errno = 0;
+  bool failed = fflush(stdout) != 0;
+  if ((failed || ferror(stdout)) && code == COMMAND_OK)
+    code = failed_output(errno == 0 ? EIO : errno); /* 0: it failed before */
   exit(code > COMMAND_SIGNALLED ? end_by_signal(code - COMMAND_SIGNALLED) : code);
 }
 
@@ -235,7 +255,16 @@ static int run(int argc, char **argv) {
   usage_error("'%s' is no verb: expected %s", word, names);
 }
 
+/* hold_standard_descriptors: nothing that we open must become our input or output. What was closed shall
+ * still answer that it cannot be read or written. */
+static void hold_standard_descriptors(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+      exit(COMMAND_ERROR); /* without a word, for which there is no place */
+}
+
 int main(int argc, char **argv) {
+  hold_standard_descriptors();
   struct sigaction truncation = {.sa_handler = report_truncation};
   sigemptyset(&truncation.sa_mask);
   sigaction(SIGBUS, &truncation, NULL);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -46,7 +47,9 @@ int read_image(int from, const char *subject, int *code) {
   ssize_t got = 0, put = image < 0 ? -1 : 0;
   while (put >= 0 && total < most) {
     uint64_t wanted = most - total;
-    got = read(from, block, wanted < sizeof block ? (size_t)wanted : sizeof block);
+    do
+      got = read(from, block, wanted < sizeof block ? (size_t)wanted : sizeof block);
+    while (got < 0 && stop_code() == 0 && try_again(from, POLLIN));
     if (got <= 0)
       break;
     if (total < sizeof begin)

@@ -30,7 +30,7 @@ static const struct verb_option options[] = {
 
 static int remove_ring(const char *name) {
   int code = COMMAND_OK, error = ringbus_ring_remove(name, force);
-  char why[256] = "";
+  char why[512] = ""; /* all of what the library has to say */
   if (error != 0) {
     const char *detail = ringbus_error_detail();
     strncpy(why, *detail ? detail : ringbus_strerror(error), sizeof why - 1);

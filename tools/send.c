@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static const char help[] =
     "  --raw[=SIZE]              raw, in blocks of at most SIZE bytes: what one read(2) returned\n"
     "                            (default 64K, less in a small ring)\n"
     "  --tag N                   tag every message with this number, 0 to 4294967295\n"
-    "  --count N                 stop after N messages\n"
+    "  --count N                 stop after N messages; of a pipe, more may have been read\n"
     "  --wait                    wait for the ring, if there is none yet\n"
     "  --create[=CAPACITY]       make the ring, if there is none yet (as 'ringbus create' does)\n"
     "  --wait-consumer           wait for a living consumer before the first message\n"
@@ -217,7 +218,12 @@ static int send_framed(struct sender *sender, struct input *input) {
       input->begin += found.used;
       input->number++;
     }
+    uint64_t before = sender->progress.messages;
     int code = send_batch(sender, batch, in_batch);
+    uint64_t sent = sender->progress.messages - before;
+    if (code != COMMAND_OK && sent < in_batch)
+      input->begin = (size_t)((char *)batch[sent].iov_base - input->buffer) -
+                     frame(sender->framing, 0).before_bytes;
     if (code != COMMAND_OK)
       return code;
     if (found.length > sender->max_message)
@@ -250,7 +256,7 @@ static int read_more(struct input *input, bool *ended) {
       *ended = got == 0;
       return COMMAND_OK;
     }
-    if (errno != EINTR)
+    if (!try_again(input->fd, POLLIN))
       return failed_to_read(input->name, errno);
   }
 }
@@ -280,6 +286,8 @@ static int send_messages(struct sender *sender, const char *file, int fd) {
   }
   if (code == COMMAND_OK && sender->count > 0 && input.begin < input.end)
     code = send_rest(sender, &input);
+  else if (input.begin < input.end) /* whoever reads on from the same file gets what was not sent */
+    lseek(fd, -(off_t)(input.end - input.begin), SEEK_CUR);
   free(input.buffer);
   return code;
 }
@@ -316,14 +324,16 @@ static int send_blocks(struct sender *sender, const char *file, int fd, void *sp
       return failed_to_send(sender, error);
     if (got == 0)
       return COMMAND_OK;
-    if (got < 0 && errno != EINTR)
+    if (got < 0 && !try_again(fd, POLLIN))
       return failed_to_read(file, errno);
     if (got < 0)
       continue;
     if (!in_ring) {
       int code = send_batch(sender, &(struct iovec){spare, (size_t)got}, 1);
-      if (code != COMMAND_OK)
+      if (code != COMMAND_OK) {
+        lseek(fd, -got, SEEK_CUR);
         return code;
+      }
       continue;
     }
     error = ringbus_producer_commit(sender->producer, (size_t)got);

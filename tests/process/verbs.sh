@@ -472,6 +472,109 @@ terminal_ends 0
 ! grep -q $'\033' screen || fail "colours: $(cat screen)"
 "$ringbus" rm r
 
+# ---------------------------------------------------------------- output that does not take everything
+
+# unblocked FD COMMAND... : with O_NONBLOCK on that descriptor.
+unblocked() { perl -MFcntl -e 'open my $h, "+<&=", shift; fcntl $h, F_SETFL, O_NONBLOCK | fcntl $h, F_GETFL, 0; exec @ARGV' "$@"; }
+
+test_that "a closed standard output is told, and never becomes the ring"
+"$ringbus" create r --capacity 64K
+seq 1000 | "$ringbus" send r --close
+for verb in "recv r --group g" "tail r --from oldest" "dump r" "info r"; do
+  (exec >&-; expect 1 "cannot write: Bad file descriptor" "$ringbus" $verb)
+done
+(exec <&-; expect 1 "cannot read" "$ringbus" check -)
+expect 0 "" "$ringbus" check r >out
+"$ringbus" recv r --group g | cmp - <(seq 1000) || fail "lost"
+
+test_that "output that is longer than a buffer is not cut short without a word"
+for group in a b c d e f h i j k l m; do "$ringbus" recv r --group $group --count 1 >out; done
+expect 1 "cannot write: No space left" "$ringbus" info r --json >/dev/full
+expect 1 "cannot write: No space left" "$ringbus" info r >/dev/full
+expect 1 "cannot write: No space left" "$ringbus" group ls r --json >/dev/full
+expect 1 "not written is lost" "$ringbus" recv r --policy lapped >/dev/full
+"$ringbus" rm r
+
+test_that "a file that became full ends with a whole message, and goes on from there"
+"$ringbus" create r --capacity 64K
+yes $(printf '%0999d' 7) | head -n 40 >lines || true
+"$ringbus" send r --close lines
+(trap '' XFSZ; ulimit -f 30; expect 1 "cannot write: File too large" "$ringbus" recv r --group g -o grown)
+[ $(($(bytes_of grown) % 1000)) = 0 ] || fail "torn at $(bytes_of grown)"
+expect 0 "" "$ringbus" recv r --group g -o grown --append
+cmp grown lines || fail "lost or repeated"
+
+test_that "the ring itself is refused as the output"
+expect 1 "the output is the ring itself" "$ringbus" recv r -o "$RINGBUS_DIR/r" --overwrite
+expect 1 "the output is the ring itself" "$ringbus" recv r >>"$RINGBUS_DIR/r"
+expect 0 "" "$ringbus" check r >out
+"$ringbus" rm r
+
+test_that "descriptors that do not block are waited for"
+"$ringbus" create r --capacity 1M
+yes $(printf '%0999d' 7) | head -n 800 >lines || true
+{ sleep 0.2 && cat lines; } | expect 0 "" unblocked 0 "$ringbus" send r
+{ sleep 0.2 && echo last; } | expect 0 "" unblocked 0 "$ringbus" send r --raw --close
+echo last >>lines
+for verb in "recv r" "tail r --from oldest" "dump r --framing line"; do
+  expect 0 "" unblocked 1 "$ringbus" $verb | { sleep 0.2 && cat >out; }
+  head -c "$(bytes_of lines)" out | cmp - lines || fail "$verb"
+done
+
+test_that "tail ends by the signal while its output blocks"
+mkfifo blocked
+exec 7<>blocked
+start "$ringbus" tail r --from oldest >blocked
+tail=$started
+until_true catches_signals $tail
+until_true sleeps $tail
+kill -TERM $tail
+ends $tail 143 tail
+exec 7>&-
+"$ringbus" rm r
+
+# ---------------------------------------------------------------- what is looked at
+
+test_that "check says that it could not read a ring, and nothing of a copy's owner"
+"$ringbus" create r --capacity 64K
+expect 1 "Too many open files" bash -c 'ulimit -n 4; exec "$0" check r --json 6>&-' "$ringbus" >json
+json '.sound == null and .error != null' json
+"$ringbus" check - <"$RINGBUS_DIR/r" >out
+! grep -q everybody out || fail "$(cat out)"
+
+test_that "send --count leaves in a file what it did not send"
+seq 10 >lines
+{ "$ringbus" send r --count 3 && cat; } <lines >out
+cmp out <(seq 4 10) || fail "$(cat out)"
+"$ringbus" rm r
+"$ringbus" create r --capacity 4K
+seq 1000 >lines
+{ ! "$ringbus" send r --timeout 0 && cat; } <lines >out
+cmp out <(tail -n +$(($(info_value r tail_count) + 1)) lines) || fail "after a time-out: $(head -n 1 out)"
+"$ringbus" rm r
+
+test_that "names cannot control a terminal, and JSON has them as they are"
+name=$'n\tx\033[1m'
+"$ringbus" create "$name"
+[ "$("$ringbus" ls --json | jq -r .name)" = "$name" ] || fail "$("$ringbus" ls --json)"
+for verb in info check "recv --timeout 0" "group seek"; do
+  for word in "$name" "./$name"; do
+    "$ringbus" $verb "$word" nowhere oldest >out 2>&1 || true
+    "$ringbus" $verb "$word" >>out 2>&1 || true
+  done
+  ! grep -q $'\033' out || fail "$verb: $(cat -v out)"
+done
+"$ringbus" rm "$name"
+
+test_that "why a ring could not be removed is told whole; tail refuses a copy; seconds are decimal"
+long=./$(printf '%0200d/%0100d' 1 2)
+mkdir "${long%/*}"
+expect 1 "no ring" "$ringbus" rm "$long" --json >json
+[[ $(jq -r .error <json) == *"$long"* ]] || fail "$(cat json)"
+expect 2 "ringbus dump -" "$ringbus" tail - </dev/null
+expect 2 "expected seconds" "$ringbus" recv r --timeout 0x10
+expect 2 "expected seconds" "$ringbus" recv r --timeout 1.2.3
+
 # ---------------------------------------------------------------- bench
 
 test_that "bench runs ringbus-bench, beside the command or from PATH, and says so if there is none"

@@ -509,6 +509,35 @@ Test(descriptors, nothing_is_left_open_or_mapped_after_the_last_close) {
   cr_assert_str_eq(before, after);
 }
 
+/* A program may be started with its standard descriptors closed. What it prints then must not go into the
+ * ring, nor what it reads come out of it. */
+static int use_rings_without_standard_descriptors(struct test_child *self, void *context) {
+  ringbus_ring *ring = NULL, *opened = NULL, *nameless = NULL, *passed = NULL;
+  ringbus_producer *producer = NULL;
+  ringbus_consumer *consumer = NULL;
+  int fd, event_fd;
+  (void)self, (void)context;
+  for (fd = 0; fd <= 2; fd++)
+    close(fd);
+  if (ringbus_ring_create(test_path("ring"), &small, &ring) != 0 ||
+      ringbus_ring_open(test_path("ring"), NULL, &opened) != 0 ||
+      ringbus_ring_create_anonymous(&small, &nameless) != 0 ||
+      ringbus_ring_fd(nameless, &fd) != 0 || ringbus_ring_open_fd(fd, NULL, &passed) != 0 ||
+      ringbus_producer_attach(opened, NULL, &producer) != 0 ||
+      ringbus_consumer_attach(opened, NULL, &consumer) != 0 ||
+      ringbus_consumer_event_fd(consumer, &event_fd) != 0)
+    return 1;
+  for (fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) >= 0)
+      return 10 + fd;
+  return 0;
+}
+
+Test(descriptors, a_ring_never_takes_the_place_of_a_closed_standard_descriptor) {
+  struct test_child child = test_child_start(use_rings_without_standard_descriptors, NULL);
+  cr_assert_eq(test_child_status(&child), 0);
+}
+
 /* ---------------------------------------------------------------- files that are cut in use */
 
 /* Whoever may write the file may cut it; then loads beyond its end are SIGBUS, and only a sealed memfd
