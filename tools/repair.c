@@ -199,16 +199,17 @@ static int retire(const char *name, ringbus_ring *ring) {
                           "ring: %s",
                           strerror(-error));
   }
-  if (is_file_of(ring, beside))
-    error = ringbus_ring_remove(beside, true);
-  else
-    error = -ESTALE;
+  bool is_ours = is_file_of(ring, beside);
+  error = is_ours ? ringbus_ring_remove(beside, true) : -ESTALE;
   if (error != 0) {
-    /* It had another's name, or cannot be removed: all is as it was, but for who has come to the new
-     * one in that instant, and is told. */
+    int code = is_ours ? failed_call(name, error)
+                       : failed_because(name, error,
+                                        "nothing is retired, as its name has become "
+                                        "another ring's meanwhile");
+    /* All is as it was, but for who has come to the new one in that instant, and is told. */
     swap_names(beside, path);
     ringbus_ring_remove(beside, true);
-    return failed_call(name, error);
+    return code;
   }
   done.retired = true;
   if (!json)

@@ -452,6 +452,32 @@ ends "$blocker" 137 claimant
 info_has r '"readers_wait_for":	{' || fail "$(cat json)"
 [ "$(info_value r recovered)" = 0 ] || fail "given up though the lock is held"
 
+test_that "repair --or-retire retires nothing if no ring like it can be made"
+(ulimit -f 8; expect 1 "nothing is retired" "$ringbus" repair r --evict --or-retire --timeout 0.1 >out)
+[ "$(ls -A "$RINGBUS_DIR")" = r ] || fail "left behind: $(ls -A "$RINGBUS_DIR")"
+info_has r '"state":	"open"' || fail "retired"
+[ "$("$ringbus" dump r --framing line)" = one ] || fail "lost"
+
+test_that "repair --or-retire retires no ring that has got the name meanwhile"
+kill -KILL "$child"
+"$ringbus" rm r
+undying_blocker
+start "$ringbus" repair r --evict --or-retire --timeout 3 >out
+repairer=$started
+until_true grep -q ending out
+kill -STOP "$repairer"
+ends "$blocker" 137 claimant
+mv "$RINGBUS_DIR/r" "$RINGBUS_DIR/other"
+"$ringbus" create r --capacity 64K
+echo precious | "$ringbus" send r --close
+kill -CONT "$repairer"
+ends "$repairer" 6 repair
+[ "$(ls -A "$RINGBUS_DIR" | xargs)" = "other r" ] || fail "left behind: $(ls -A "$RINGBUS_DIR")"
+[ "$("$ringbus" recv r)" = precious ] || fail "lost"
+info_has other '"state":	"open"' || fail "retired"
+"$ringbus" rm r
+mv "$RINGBUS_DIR/other" "$RINGBUS_DIR/r"
+
 test_that "repair --evict --or-retire retires the ring of one that cannot be ended, and makes one like it"
 start "$ringbus" recv r --group g --follow
 consumer=$started
