@@ -14,6 +14,8 @@
 
 #include "internal.h"
 
+static const char no_such_group[] = "the ring has no group of that name";
+
 static uint64_t bit_of(uint32_t group) { return UINT64_C(1) << group; }
 
 static struct counted floor_load(const ringbus_ring *ring) {
@@ -216,6 +218,8 @@ int group_join(struct handle *handle, const struct ringbus_consumer_options *opt
                 "a group's name has 1 to %u printable characters and does not begin with '#'",
                 RINGBUS_NAME_BYTES - 1);
   }
+  if (options->must_exist && !options->group)
+    return fail(-EINVAL, "must_exist is for a group with a name");
   if ((unsigned)options->policy > RINGBUS_LAPPED)
     return fail(-EINVAL, "unknown group policy %d", (int)options->policy);
   if (options->shared && (!options->group || options->policy != RINGBUS_GATE || options->max_lag ||
@@ -231,7 +235,9 @@ int group_join(struct handle *handle, const struct ringbus_consumer_options *opt
   *created = found < 0;
   if (!*created)
     *index = (uint32_t)found;
-  if (*created)
+  if (*created && options->must_exist)
+    result = fail(-ENOENT, no_such_group);
+  else if (*created)
     result = group_create(handle, options, name, index, start);
   else if (options->shared)
     result = group_share(ring, *index, options);
@@ -330,7 +336,7 @@ int ringbus_ring_remove_group(ringbus_ring *ring, const char *name) {
     int index = group_find(ring, name);
     uint64_t member = index < 0 ? 0 : shared_load(&ring_group(ring, (uint32_t)index)->member);
     if (index < 0) {
-      result = fail(-ENOENT, "the ring has no group of that name");
+      result = fail(-ENOENT, no_such_group);
     } else if (group_is_shared(ring, (uint32_t)index) &&
                share_living_members(ring, (uint32_t)index)) {
       result = fail(-EBUSY, "the group has %u living members",

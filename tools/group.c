@@ -120,47 +120,61 @@ static int remove_groups(const char *name, char **groups) {
 
 /* ---------------------------------------------------------------- seek */
 
-static cJSON *place_object(uint64_t position, uint64_t count) {
+struct place {
+  uint64_t position, count;
+};
+
+static cJSON *place_object(const struct place *place) {
   cJSON *object = cJSON_CreateObject();
-  add_whole(object, "position", position);
-  add_whole(object, "count", count);
+  add_whole(object, "position", place->position);
+  add_whole(object, "count", place->count);
   return object;
 }
 
-/* move_group: by becoming its consumer for a moment. */
-static int move_group(const char *name, ringbus_ring *ring, const char *group, struct where where) {
-  struct ringbus_group_info before;
-  ringbus_consumer *consumer;
-  const struct ringbus_consumer_options as = {
-      .name = "ringbus group", .group = group, .start = where.start, .position = where.position};
-  int error = find_group(ring, group, &before); /* attaching would make it */
-  if (error == -ENOENT)
-    return failed_because(name, error, "the ring has no group '%s': 'ringbus group ls' lists them",
-                          group);
-  if (error == 0 && before.shared)
-    return failed_because(name, -EINVAL,
-                          "group '%s' is shared and cannot be moved: remove it, and join it anew "
-                          "with --from",
-                          group);
-  if (error == 0)
-    error = ringbus_consumer_attach(ring, &as, &consumer);
-  if (error != 0)
-    return failed_call(name, error);
-  uint64_t position = 0, count = 0;
-  ringbus_consumer_tell(consumer, &position, &count);
-  ringbus_consumer_detach(consumer);
+static int print_move(const char *name, const char *group, const struct place *from,
+                      const struct place *to) {
   if (!json) {
+    char shown[sizeof((struct ringbus_group_info *)NULL)->name];
+    snprintf(shown, sizeof shown, "%s", group);
     printf("%s: from position %" PRIu64 ", message %" PRIu64 ", to position %" PRIu64
            ", message %" PRIu64 "\n",
-           make_printable(before.name), before.cursor, before.cursor_count, position, count);
+           make_printable(shown), from->position, from->count, to->position, to->count);
     return COMMAND_OK;
   }
   cJSON *object = cJSON_CreateObject();
   add_name(object, "name", name);
   add_name(object, "group", group);
-  cJSON_AddItemToObject(object, "from", place_object(before.cursor, before.cursor_count));
-  cJSON_AddItemToObject(object, "to", place_object(position, count));
+  cJSON_AddItemToObject(object, "from", place_object(from));
+  cJSON_AddItemToObject(object, "to", place_object(to));
   return print_line(object);
+}
+
+/* move_group: by becoming its consumer for a moment. */
+static int move_group(const char *name, ringbus_ring *ring, const char *group, struct where where) {
+  struct ringbus_group_info seen;
+  ringbus_consumer *consumer;
+  const struct ringbus_consumer_options as = {
+      .name = "ringbus group", .group = group, .must_exist = true};
+  if (find_group(ring, group, &seen) == 0 && seen.shared)
+    return failed_because(name, -EINVAL,
+                          "group '%s' is shared and cannot be moved: remove it, and join it anew "
+                          "with --from",
+                          group);
+  int error = ringbus_consumer_attach(ring, &as, &consumer);
+  if (error == -ENOENT)
+    return failed_because(name, error, "the ring has no group '%s': 'ringbus group ls' lists them",
+                          group);
+  if (error != 0)
+    return failed_call(name, error);
+  struct place from, to;
+  ringbus_consumer_tell(consumer, &from.position, &from.count);
+  error = ringbus_consumer_seek(consumer, where.start, where.position);
+  int code = error == 0 || error == -EOVERFLOW /* to what is oldest by now */
+                 ? COMMAND_OK
+                 : failed_call(name, error);
+  ringbus_consumer_tell(consumer, &to.position, &to.count);
+  ringbus_consumer_detach(consumer);
+  return code == COMMAND_OK ? print_move(name, group, &from, &to) : code;
 }
 
 static int seek_group(const char *name, const char *group, const char *to) {

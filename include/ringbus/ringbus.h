@@ -450,6 +450,8 @@ struct ringbus_consumer_options {
   bool shared;
   /* member of a shared group: if it dies, what it had borrowed is lost rather than delivered again */
   bool at_most_once;
+  bool
+      must_exist; /* the group is not made: -ENOENT if there is none, or it has just been removed */
   /* of a new group, bytes: if a claim would put it further behind than this it is lapped instead of
    * waited for; 0: no limit */
   uint64_t max_lag;
@@ -463,14 +465,14 @@ struct ringbus_consumer_options {
   enum ringbus_hand_back hand_back;
 };
 
-/* ringbus_consumer_attach: become the consumer of a group, which is made if it does not exist.
+/* ringbus_consumer_attach: become the consumer of a group, which is made if it does not exist (see must_exist).
  * Nothing at or after the position it starts at is overwritten from then on (gating groups). A group
  * that was lapped meanwhile begins at the oldest message and ringbus_consumer_lost says what it missed.
  * A shared group is joined by any number of members; only the one that makes it says where it starts.
  * Returns 0, -EBUSY (the group has a living consumer; the detail names it; or somebody has been changing groups
  * for 5 s), -ENOSPC (all slots or groups in use; the detail says which), -EINVAL (bad option, a group that is
  * shared and not asked for as such or the reverse, or a position that is no message in the ring), -EPERM
- * (read-only), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
+ * (read-only), -ENOENT (must_exist), -ESTALE, -EBADMSG, -ECHILD, -ENOMEM, -EMFILE ... */
 RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
                                         const struct ringbus_consumer_options *options,
                                         ringbus_consumer **consumer);

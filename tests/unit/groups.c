@@ -616,6 +616,31 @@ Test(groups, a_group_with_a_living_consumer_is_busy_and_says_who_has_it) {
   cr_result(ringbus_consumer_attach(ring, &options, &second), 0);
 }
 
+Test(groups, a_group_that_must_exist_is_never_made) {
+  struct ringbus_consumer_options options = {.group = "g", .must_exist = true};
+  ringbus_consumer *consumer = NULL;
+  make(NULL);
+  publish(10);
+  cr_result(ringbus_consumer_attach(ring, &options, &consumer), -ENOENT);
+  cr_assert_str_not_empty(ringbus_error_detail());
+  cr_assert(info().groups == 0 && info().participants == 1, "nothing of it is left behind");
+  consumer = join("g", RINGBUS_GATE, 0);
+  expect(consumer, 0);
+  cr_result(ringbus_consumer_detach(consumer), 0);
+  cr_result(ringbus_consumer_attach(ring, &options, &consumer), 0);
+  expect_all(consumer, 1, 10);
+  cr_result(ringbus_consumer_detach(consumer), 0);
+  cr_result(ringbus_ring_remove_group(ring, "g"), 0);
+  options.start = RINGBUS_NEWEST;
+  cr_result(ringbus_consumer_attach(ring, &options, &consumer), -ENOENT);
+  options.shared = true;
+  options.start = RINGBUS_RESUME;
+  cr_result(ringbus_consumer_attach(ring, &options, &consumer), -ENOENT);
+  options = (struct ringbus_consumer_options){.must_exist = true};
+  cr_result(ringbus_consumer_attach(ring, &options, &consumer), -EINVAL);
+  cr_assert(info().groups == 0 && info().participants == 1, "nothing of them is left behind");
+}
+
 Test(groups, a_dead_consumer_is_succeeded) {
   ringbus_consumer *consumer;
   make(NULL);
