@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* error.c - one table of errors, and the sentence about the last failure of this thread. */
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "internal.h"
 
-static __thread char detail[512];
+static __thread char detail[PATH_MAX + 512]; /* a sentence, with a path in it */
 
 #define TEXT_OF(x) #x
 #define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)

@@ -194,13 +194,8 @@ static bool is_name(const char name[RINGBUS_NAME_BYTES], bool may_be_empty) {
 /* check_kind: returns whether there is anything more to look at. */
 static bool check_kind(void) {
   mode_t mode = check.status.st_mode;
-  if (!S_ISREG(mode)) {
-    wrong("file", "it is %s, not a ring",
-          S_ISDIR(mode)    ? "a directory"
-          : S_ISFIFO(mode) ? "a FIFO"
-          : S_ISCHR(mode)  ? "a character device"
-          : S_ISBLK(mode)  ? "a block device"
-                           : "no regular file");
+  if (kind_of_file(mode) != NULL) {
+    wrong("file", "it is %s, not a ring", kind_of_file(mode));
     return false;
   }
   long long size = (long long)check.status.st_size;
@@ -722,41 +717,45 @@ static int print_findings(const char *error) {
 
 /* open_any: whatever it is, without waiting for anybody. Returns COMMAND_OK, or an exit code after
  * reporting. */
-static int open_any(const char **error) {
+static int open_any(void) {
   char path[PATH_MAX];
   int code = COMMAND_OK;
   check.is_image = strcmp(check.name, "-") == 0;
   if (check.is_image) {
     check.fd = read_image(STDIN_FILENO, "standard input", &code);
-    *error = "cannot read standard input";
     return code;
   }
-  int failure = path_of_ring(check.name, path, sizeof path);
-  if (failure == 0)
-    check.fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-  if (failure == 0 && check.fd < 0)
-    failure = -errno;
-  if (failure == 0)
+  int error = path_of_ring(check.name, path, sizeof path);
+  if (error != 0)
+    return failed_because(check.name, error, "%s",
+                          error == -ENAMETOOLONG ? "the path is too long" : reason_of(error));
+  check.fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (check.fd >= 0)
     return COMMAND_OK;
-  *error = strerror(-failure);
-  if (failure == -ENOENT && strchr(check.name, '/') == NULL && access(check.name, R_OK) == 0)
-    return failed_because(check.name, failure, "there is no ring %s: for the file here write ./%s",
+  error = -errno;
+  /* What cannot be read can be seen to be no ring. */
+  check.fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (check.fd >= 0 && fstat(check.fd, &check.status) == 0 &&
+      kind_of_file(check.status.st_mode) != NULL)
+    return COMMAND_OK;
+  if (check.fd >= 0)
+    close(check.fd);
+  if (error == -ENOENT && strchr(check.name, '/') == NULL && access(check.name, R_OK) == 0)
+    return failed_because(check.name, error, "there is no ring %s: for the file here write ./%s",
                           path, check.name);
-  if (failure == -ELOOP)
-    return failed_because(check.name, failure,
-                          "a symbolic link, which is not followed: a copy can be read through "
-                          "standard input, as '-'");
-  return failed_because(check.name, failure, "cannot read it: %s", *error);
+  if (error == -ELOOP)
+    return failed_because(check.name, error,
+                          "a symbolic link, which is not followed: name the file itself");
+  return failed_because(check.name, error, "cannot read it: %s", strerror(-error));
 }
 
 static int check_one(const char *name) {
-  const char *error = NULL;
   check.name = name;
   check.messages = 0;
   forget_findings();
-  int code = open_any(&error);
+  int code = open_any();
   if (code != COMMAND_OK) {
-    int printed = json ? print_findings(error) : COMMAND_OK;
+    int printed = json ? print_findings(error_told()) : COMMAND_OK;
     return printed == COMMAND_OK ? code : printed;
   }
   for (int round = 0; round < ROUNDS; round++) {
@@ -768,7 +767,7 @@ static int check_one(const char *name) {
   }
   if (check.ring != NULL && check.wrong == 0)
     note_people();
-  int printed = print_findings(check.unread != COMMAND_OK ? "cannot read it into memory" : NULL);
+  int printed = print_findings(check.unread != COMMAND_OK ? error_told() : NULL);
   close_ring();
   close(check.fd);
   if (check.wrong > 0)

@@ -35,6 +35,9 @@ enum {
 /* usage_error: "ringbus VERB: <format>: see 'ringbus VERB --help'", then exit with COMMAND_USAGE. */
 _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* reason_of: what a slow call of the library that has just answered this error has to say of it. */
+const char *reason_of(int error);
+
 /* failed_call: report what a slow call of the library answered about this ring. Returns the exit code. */
 int failed_call(const char *ring_name, int error);
 
@@ -42,6 +45,9 @@ int failed_call(const char *ring_name, int error);
  * exit code that belongs to error. */
 int failed_because(const char *subject, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* error_told: the last error that was reported, without its subject, for --json. Good until the next one. */
+const char *error_told(void);
 
 /* failed_output: report that standard output cannot be written. Returns the exit code; after EPIPE, without
  * a word, that of SIGPIPE. */
@@ -124,6 +130,9 @@ void complete(const struct verb *const *verbs, int count, char **words);
 
 /* one_name: the only operand. */
 const char *one_name(int count, char **operands);
+
+/* not_a_copy: the name, of a ring that is to be used: "-" is not. */
+const char *not_a_copy(const char *name);
 
 void set_flag(const struct verb_option *option, const char *text);     /* bool */
 void set_constant(const struct verb_option *option, const char *text); /* unsigned or an enum */
@@ -209,6 +218,7 @@ int64_t deadline_left(const struct deadline *deadline); /* 0 when it has passed 
 struct ring_request {
   const char *name;
   bool look;                /* read-only; "-" is a copy of a ring's file on standard input */
+  bool can_wait;            /* the verb has --wait */
   bool wait;                /* for a ring that is not there yet */
   bool create;              /* if it is not there */
   bool many_producers;      /* of a ring that is created */
@@ -218,6 +228,12 @@ struct ring_request {
 
 /* open_ring: returns COMMAND_OK, or an exit code after reporting. */
 int open_ring(const struct ring_request *request, ringbus_ring **ring);
+
+/* failed_to_open: report why the library has not opened it. Returns the exit code. */
+int failed_to_open(const struct ring_request *request, int error);
+
+/* kind_of_file: what it is, if it is no file that could be a ring; else NULL. */
+const char *kind_of_file(mode_t mode);
 
 /* open_to_look: the same, read-only. */
 int open_to_look(const char *name, ringbus_ring **ring);

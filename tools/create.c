@@ -99,7 +99,7 @@ static const struct verb_option options[] = {
 };
 
 static int run(int count, char **operands) {
-  const char *name = one_name(count, operands);
+  const char *name = not_a_copy(one_name(count, operands));
   if (wanted.overwrite && no_group_given)
     usage_error("--no-group is not for a ring with --overwrite, which never holds anything");
   ringbus_ring *ring;
@@ -108,7 +108,7 @@ static int run(int count, char **operands) {
     return failed_because(name, error, "%s: --if-missing leaves it as it is",
                           ringbus_error_detail());
   if (error != 0)
-    return failed_call(name, error);
+    return failed_to_open(&(struct ring_request){.name = name}, error);
   int code = json ? print_ring_json(name, ring) : COMMAND_OK;
   ringbus_ring_close(ring);
   return code;

@@ -432,11 +432,10 @@ static int run_tail(int count, char **operands) {
   if (reader.from_given && reader.last != 0)
     usage_error("--last and --from exclude each other");
   check_shape(&reader.shape);
-  if (count == 1 && strcmp(operands[0], "-") == 0)
-    usage_error("a copy on standard input has nothing to come: 'ringbus dump -' prints it");
+  not_a_copy(one_name(count, operands));
   if (!reader.from_given)
     reader.from.start = RINGBUS_NEWEST;
-  reader.follows = true;
+  reader.follows = reader.request.can_wait = true;
   catch_stop_signals();
   return read_named(count, operands);
 }

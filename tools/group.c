@@ -6,9 +6,7 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
-#include <string.h>
 
 static const char help[] =
     "Usage: ringbus group ls NAME [--json]\n"
@@ -85,21 +83,16 @@ static int list_groups(const char *name) {
 /* ---------------------------------------------------------------- rm */
 
 static int remove_group(const char *name, ringbus_ring *ring, const char *group) {
-  char subject[2 * PATH_MAX], why[512] = "";
-  int code = COMMAND_OK, error = ringbus_ring_remove_group(ring, group);
-  snprintf(subject, sizeof subject, "%s: group %s", name, group);
-  if (error != 0) {
-    const char *detail = ringbus_error_detail();
-    snprintf(why, sizeof why, "%s", *detail ? detail : ringbus_strerror(error));
-    code = failed_because(subject, error, "%s", why);
-  }
+  int error = ringbus_ring_remove_group(ring, group);
+  int code = error == 0 ? COMMAND_OK
+                        : failed_because(name, error, "group %s: %s", group, reason_of(error));
   if (!json)
     return code;
   cJSON *object = cJSON_CreateObject();
   add_name(object, "name", name);
   add_name(object, "group", group);
   cJSON_AddBoolToObject(object, "removed", error == 0);
-  add_name(object, "error", error == 0 ? NULL : why);
+  add_name(object, "error", error == 0 ? NULL : error_told());
   int printed = print_line(object);
   return code == COMMAND_OK ? printed : code;
 }
@@ -198,16 +191,16 @@ static const char *const words[] = {"ls", "rm", "seek", NULL};
 static int run(int count, char **operands) {
   switch (parse_choice("group", count == 0 ? "" : operands[0], words)) {
   case LS:
-    return list_groups(one_name(count - 1, operands + 1));
+    return list_groups(not_a_copy(one_name(count - 1, operands + 1)));
   case RM:
     if (count < 3)
       usage_error("rm: expected the NAME of a ring and at least one GROUP");
-    return remove_groups(operands[1], operands + 2);
+    return remove_groups(not_a_copy(operands[1]), operands + 2);
   default:
     if (count != 4)
       usage_error("seek: expected the NAME of a ring, a GROUP and WHERE to: oldest, newest or a "
                   "position");
-    return seek_group(operands[1], operands[2], operands[3]);
+    return seek_group(not_a_copy(operands[1]), operands[2], operands[3]);
   }
 }
 

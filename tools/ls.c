@@ -92,12 +92,12 @@ static int print_as_json(const char *name, const struct summary *summary, const 
   return print_line(object);
 }
 
-static void print_as_text(const char *name, const struct summary *summary, const char *why) {
+static void print_as_text(const char *name, const struct summary *summary, char *why) {
   char shown[NAME_MAX + 1], capacity[24];
   snprintf(shown, sizeof shown, "%s", name);
   make_printable(shown);
   if (why != NULL) {
-    printf("%-20s  %s\n", shown, why);
+    printf("%-20s  %s\n", shown, make_printable(why));
     return;
   }
   const struct ringbus_ring_info *info = &summary->info;
@@ -115,7 +115,6 @@ static void print_as_text(const char *name, const struct summary *summary, const
 /* list_one: returns COMMAND_OK, or an exit code after reporting; a file that cannot be looked at is none. */
 static int list_one(const char *directory, const char *name) {
   char path[PATH_MAX];
-  const char *why = NULL;
   ringbus_ring *ring = NULL;
   const struct ringbus_open_options look = {.read_only = true};
   struct summary summary = {.lag = 0};
@@ -126,17 +125,15 @@ static int list_one(const char *directory, const char *name) {
     error = summarize(ring, &summary);
   if (error == -ENOENT) /* removed meanwhile */
     return COMMAND_OK;
-  char detail[512];
-  if (error != 0) {
-    const char *sentence = ringbus_error_detail();
-    snprintf(detail, sizeof detail, "%s", *sentence ? sentence : ringbus_strerror(error));
-    why = make_printable(detail);
-  }
+  char *why = error == 0 ? NULL : strdup(reason_of(error));
   int code = COMMAND_OK;
-  if (json)
+  if (error != 0 && why == NULL)
+    code = out_of_memory(path);
+  else if (json)
     code = print_as_json(name, &summary, why);
   else
     print_as_text(name, &summary, why);
+  free(why);
   if (ring != NULL)
     ringbus_ring_close(ring);
   return code;

@@ -71,6 +71,13 @@ const char *one_name(int count, char **operands) {
   return operands[0];
 }
 
+const char *not_a_copy(const char *name) {
+  if (strcmp(name, "-") == 0)
+    usage_error("'-' is a copy of a ring on standard input, which only 'ringbus info -', 'ringbus "
+                "check -' and 'ringbus dump -' can read");
+  return name;
+}
+
 /* ---------------------------------------------------------------- values */
 
 /* Digits only: no sign, no space, no other base. False if there are none or they overflow. */

@@ -518,7 +518,7 @@ static int attach_and_receive(struct receiver *receiver, ringbus_ring *ring) {
 }
 
 static struct receiver receiver = {
-    .request.timeout_ns = RINGBUS_FOREVER,
+    .request = {.can_wait = true, .timeout_ns = RINGBUS_FOREVER},
     .options = {.name = "ringbus recv", .end_without_producer = true},
     .count = UINT64_MAX,
 };
@@ -570,7 +570,7 @@ static const struct verb_option options[] = {
 };
 
 static int run(int count, char **operands) {
-  receiver.request.name = one_name(count, operands);
+  receiver.request.name = not_a_copy(one_name(count, operands));
   if (receiver.append && receiver.overwrite)
     usage_error("--append and --overwrite exclude each other");
   check_shape(&receiver.shape);

@@ -189,8 +189,7 @@ static int retire(const char *name, ringbus_ring *ring) {
   error = make_like(ring, beside);
   if (error != 0)
     return failed_because(name, error, "nothing is retired, as no ring like it can be made: %s",
-                          *ringbus_error_detail() ? ringbus_error_detail()
-                                                  : ringbus_strerror(error));
+                          reason_of(error));
   if (!swap_names(beside, path)) {
     error = -errno;
     unlink(beside);
@@ -222,8 +221,7 @@ static int evict(const char *name, ringbus_ring *ring, const struct ringbus_part
   fflush(stdout); /* whatever happens now */
   int error = ringbus_ring_evict(ring, whom, timeout_ns);
   if (error != 0) {
-    const char *detail = ringbus_error_detail();
-    const char *reason = *detail ? detail : ringbus_strerror(error);
+    const char *reason = reason_of(error);
     bool lives_on = error == -ETIMEDOUT || error == -ESRCH || error == -EPERM;
     if (json)
       done.blocked_by = participant_object(whom);
@@ -299,18 +297,19 @@ static int print_done(const char *name) {
 }
 
 static int run(int count, char **operands) {
-  const char *name = one_name(count, operands);
+  const char *name = not_a_copy(one_name(count, operands));
   if (or_retires && !evicts)
     usage_error("--or-retire is for --evict");
+  const struct ring_request request = {.name = name};
   ringbus_ring *ring;
-  int error = ringbus_ring_open(name, NULL, &ring);
-  if (error != 0)
-    return failed_call(name, error);
+  int code = open_ring(&request, &ring);
+  if (code != COMMAND_OK)
+    return code;
   if (json) {
     done.forgotten = cJSON_CreateArray();
     done.no_longer_gating = cJSON_CreateArray();
   }
-  int code = repair_ring(name, ring);
+  code = repair_ring(name, ring);
   ringbus_ring_close(ring);
   int printed = json ? print_done(name) : COMMAND_OK;
   return code == COMMAND_OK ? printed : code;

@@ -35,12 +35,14 @@ static const char *verb_name = "";
 /* print_error: a line, in which nothing of what names and files say may control a terminal. end follows. */
 __attribute__((format(printf, 2, 0))) static void
 print_error(const char *subject, const char *format, va_list arguments, const char *end) {
-  static char text[16384];
-  int used = snprintf(text, sizeof text, "%s%s", subject, *subject ? ": " : "");
-  if (used >= 0 && (size_t)used < sizeof text)
-    vsnprintf(text + used, sizeof text - (size_t)used, format, arguments);
-  fprintf(stderr, "ringbus%s%s: %s%s\n", *verb_name ? " " : "", verb_name, make_printable(text),
-          end);
+  char *who = strdup(subject), *what;
+  if (vasprintf(&what, format, arguments) < 0)
+    what = NULL;
+  fprintf(stderr, "ringbus%s%s: %s%s%s%s\n", *verb_name ? " " : "", verb_name,
+          who != NULL ? make_printable(who) : "", *subject ? ": " : "",
+          what != NULL ? make_printable(what) : strerror(ENOMEM), end);
+  free(who);
+  free(what);
 }
 
 void usage_error(const char *format, ...) {
@@ -70,15 +72,28 @@ static int exit_code_of(int error) {
   }
 }
 
-int failed_call(const char *ring_name, int error) {
+const char *reason_of(int error) {
   const char *detail = ringbus_error_detail();
-  return failed_because(ring_name, error, "%s", *detail ? detail : ringbus_strerror(error));
+  return *detail ? detail : ringbus_strerror(error);
 }
+
+int failed_call(const char *ring_name, int error) {
+  return failed_because(ring_name, error, "%s", reason_of(error));
+}
+
+static char *last_error; /* NULL: none, or no memory for it */
+
+const char *error_told(void) { return last_error != NULL ? last_error : strerror(ENOMEM); }
 
 int failed_because(const char *subject, int error, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   print_error(subject, format, arguments, "");
+  va_end(arguments);
+  va_start(arguments, format);
+  free(last_error);
+  if (vasprintf(&last_error, format, arguments) < 0)
+    last_error = NULL;
   va_end(arguments);
   return exit_code_of(error);
 }

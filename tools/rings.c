@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -105,14 +106,33 @@ static int try_to_open(const struct ring_request *request, ringbus_ring **ring, 
   return ringbus_ring_open(request->name, request->look ? &look : NULL, ring);
 }
 
-static int failed_to_open(const struct ring_request *request, int error) {
+const char *kind_of_file(mode_t mode) {
+  return S_ISDIR(mode)    ? "a directory"
+         : S_ISFIFO(mode) ? "a FIFO"
+         : S_ISSOCK(mode) ? "a socket"
+         : S_ISCHR(mode)  ? "a character device"
+         : S_ISBLK(mode)  ? "a block device"
+                          : NULL;
+}
+
+int failed_to_open(const struct ring_request *request, int error) {
   const char *name = request->name, *detail = ringbus_error_detail();
+  char path[PATH_MAX];
+  struct stat status;
+  bool found =
+      *name != '\0' && path_of_ring(name, path, sizeof path) == 0 && lstat(path, &status) == 0;
+  if (found && kind_of_file(status.st_mode) != NULL)
+    return failed_because(name, -EBADMSG, "it is %s, not a ring", kind_of_file(status.st_mode));
+  if (error == -ELOOP)
+    return failed_because(name, error, "%s: name the file itself", detail);
+  if (found && error == -EPERM && status.st_nlink > 1) /* which no ring has */
+    return failed_because(name, -EBADMSG, "%s", detail);
   if (request->look && error == -ENOENT && strchr(name, '/') == NULL && access(name, R_OK) == 0)
     return failed_because(name, error, "%s: for the file here write ./%s", detail, name);
-  if (request->look && (error == -EOPNOTSUPP || error == -EPERM || error == -ELOOP))
+  if (found && request->look && (error == -EOPNOTSUPP || error == -EPERM))
     return failed_because(name, error, "%s: a copy can be read through standard input, as '-'",
                           detail);
-  if (!request->look && error == -ENOENT)
+  if (request->can_wait && error == -ENOENT)
     return failed_because(name, error, "%s: 'ringbus create' makes it, --wait waits for it",
                           detail);
   return failed_call(name, error);

@@ -3,7 +3,6 @@
 #include "command.h"
 
 #include <cjson/cJSON.h>
-#include <string.h>
 
 static const char help[] =
     "Usage: ringbus rm NAME... [OPTIONS]\n"
@@ -29,19 +28,15 @@ static const struct verb_option options[] = {
 };
 
 static int remove_ring(const char *name) {
-  int code = COMMAND_OK, error = ringbus_ring_remove(name, force);
-  char why[512] = ""; /* all of what the library has to say */
-  if (error != 0) {
-    const char *detail = ringbus_error_detail();
-    strncpy(why, *detail ? detail : ringbus_strerror(error), sizeof why - 1);
-    code = failed_call(name, error);
-  }
+  const struct ring_request request = {.name = name};
+  int error = ringbus_ring_remove(name, force);
+  int code = error == 0 ? COMMAND_OK : failed_to_open(&request, error);
   if (!json)
     return code;
   cJSON *object = cJSON_CreateObject();
   add_name(object, "name", name);
   cJSON_AddBoolToObject(object, "removed", error == 0);
-  add_name(object, "error", error == 0 ? NULL : why);
+  add_name(object, "error", error == 0 ? NULL : error_told());
   int printed = print_line(object);
   return code == COMMAND_OK ? printed : code;
 }
@@ -49,6 +44,8 @@ static int remove_ring(const char *name) {
 static int run(int count, char **operands) {
   if (count == 0)
     usage_error("expected at least one NAME");
+  for (int index = 0; index < count; index++)
+    not_a_copy(operands[index]);
   int first_failure = COMMAND_OK;
   for (int index = 0; index < count; index++) {
     int code = remove_ring(operands[index]);

@@ -478,7 +478,10 @@ static int print_sent(const struct sender *sender) {
   return print_line(object);
 }
 
-static struct sender sender = {.count = UINT64_MAX, .request.timeout_ns = RINGBUS_FOREVER};
+static struct sender sender = {
+    .request = {.can_wait = true, .timeout_ns = RINGBUS_FOREVER},
+    .count = UINT64_MAX,
+};
 
 static void set_raw(const struct verb_option *option, const char *text) {
   sender.framing = FRAMING_RAW;
@@ -526,7 +529,7 @@ static int run(int count, char **operands) {
     usage_error("expected the NAME of a ring");
   if (sender.request.wait && sender.request.create)
     usage_error("--wait and --create exclude each other");
-  sender.request.name = operands[0];
+  sender.request.name = not_a_copy(operands[0]);
   char **files = operands + 1;
 
   catch_stop_signals();

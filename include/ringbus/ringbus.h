@@ -450,8 +450,8 @@ struct ringbus_consumer_options {
   bool shared;
   /* member of a shared group: if it dies, what it had borrowed is lost rather than delivered again */
   bool at_most_once;
-  bool
-      must_exist; /* the group is not made: -ENOENT if there is none, or it has just been removed */
+  /* the group is not made: -ENOENT if there is none, or it has just been removed */
+  bool must_exist;
   /* of a new group, bytes: if a claim would put it further behind than this it is lapped instead of
    * waited for; 0: no limit */
   uint64_t max_lag;

@@ -322,7 +322,7 @@ done
 expect 5 "not a ring" "$ringbus" dump - <numbers
 expect 5 "should have" "$ringbus" dump - < <(head -c 100000 post-mortem.ring)
 ln -s post-mortem.ring link
-expect 1 "standard input" "$ringbus" dump ./link
+expect 1 "name the file itself" "$ringbus" dump ./link
 chmod 0400 post-mortem.ring
 expect 0 "" "$ringbus" dump ./post-mortem.ring >out
 

@@ -566,12 +566,59 @@ for verb in info check "recv --timeout 0" "group seek"; do
 done
 "$ringbus" rm "$name"
 
-test_that "why a ring could not be removed is told whole; tail refuses a copy; seconds are decimal"
-long=./$(printf '%0200d/%0100d' 1 2)
-mkdir "${long%/*}"
-expect 1 "no ring" "$ringbus" rm "$long" --json >json
-[[ $(jq -r .error <json) == *"$long"* ]] || fail "$(cat json)"
-expect 2 "ringbus dump -" "$ringbus" tail - </dev/null
+test_that "errors are told whole, however long a name is, and in JSON as in text"
+long=./$(printf 'é%.0s' {1..100})
+for _ in 1 2 3; do long=$long/$long/$long; done # 5 KB, 2 bytes a letter
+long=${long:0:3800}
+mkdir -p "$long"
+mkfifo "$long/fifo"
+expect 1 "$long/nowhere" "$ringbus" rm "$long/nowhere" --json >json
+[[ $(jq -r .error <json) == "there is no ring $long/nowhere" ]] || fail "$(cat json)"
+"$ringbus" ls "$long" --json >json
+[[ $(jq -r .error <json) == "$long/fifo is not a regular file" ]] || fail "$(cat json)"
+"$ringbus" create r
+huge=$(printf '%020000d' 1)
+expect 1 "no group of that name" "$ringbus" group rm r "$huge" --json >json
+json ".error | endswith(\"the ring has no group of that name\")" json
+for words in "rm $huge" "create $huge" "check ./$huge" "recv ./$huge"; do
+  says="too long"
+  [[ $words == */* ]] || says="a ring's name has 1 to"
+  expect 1 "$says" "$ringbus" $words
+  [ "$(wc -l <errors)" = 1 ] || fail "$(wc -l <errors) lines"
+done
+
+test_that "what is no ring is said to be what it is, with exit code 5, by all verbs alike"
+mkdir "$RINGBUS_DIR/directory"
+mkfifo "$RINGBUS_DIR/FIFO"
+perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Listen => 1, Local => shift)' "$RINGBUS_DIR/socket"
+using="info dump tail recv send repair rm group_ls group_rm group_seek create_--if-missing send_--create"
+for name in directory FIFO socket "/dev/null=character device"; do
+  for verb in $using; do
+    words=$name
+    [[ $verb != group_rm ]] || words+=" g"
+    [[ $verb != group_seek ]] || words+=" g oldest"
+    expect 5 "it is a ${name#*=}, not a ring" "$ringbus" ${verb//_/ } ${words/=character device/} </dev/null
+  done
+  expect 5 "" "$ringbus" check ${name%=*} >out
+  grep -q "it is a ${name#*=}, not a ring" out || fail "$(cat out)"
+done
+rm -r "${RINGBUS_DIR:?}"/{directory,FIFO,socket}
+ln "$RINGBUS_DIR/r" "$RINGBUS_DIR/second"
+ln -s r "$RINGBUS_DIR/link"
+for verb in info dump tail recv send repair rm "group ls" "create --if-missing"; do
+  expect 5 "has 2 links; a ring has one" "$ringbus" $verb r </dev/null
+  expect 1 "name the file itself" "$ringbus" $verb link </dev/null
+done
+rm "$RINGBUS_DIR"/{second,link}
+"$ringbus" rm r
+
+test_that "a copy on standard input is for those who only look, and all others say so"
+for words in "create -" "send -" "recv -" "tail -" "repair -" "rm r -" "group ls -" "group rm - g" "group seek - g oldest"; do
+  expect 2 "which only 'ringbus info -', 'ringbus check -' and 'ringbus dump -' can read" "$ringbus" $words </dev/null
+done
+nothing_left
+
+test_that "seconds are decimal"
 expect 2 "expected seconds" "$ringbus" recv r --timeout 0x10
 expect 2 "expected seconds" "$ringbus" recv r --timeout 1.2.3
 
