@@ -5,7 +5,8 @@
  *
  * A message is released only after its last byte was written, so that whatever ends this process
  * before (a signal, a full disk, a closed pipe, SIGKILL) leaves the batch unread in a durable group.
- * Groups that may be lapped hold nothing back: their messages are copied out of the ring first. */
+ * Groups that may be lapped hold nothing back: their messages are copied out of the ring first, which
+ * releases them; what cannot be written is gone back to, as far as it is still in the ring. */
 #include "command.h"
 
 #include <errno.h>
@@ -59,9 +60,10 @@ static const char help[] =
     "batch at\n"
     "hand; what a kill, a full disk or a closed pipe left unwritten, the group gets again: at most "
     "one\n"
-    "batch twice. Groups that may be lapped do not get it again; what they missed is counted on "
-    "standard\n"
-    "error, as in shared ones what others had already.\n"
+    "batch twice. A group that may be lapped gets it again as far as it is still in the ring, and "
+    "not\n"
+    "after a kill; what it missed is counted on standard error, as in shared ones what others had\n"
+    "already.\n"
     "\n"
     "Examples\n"
     "  ringbus recv log --follow --group archive -o log.txt --append\n"
@@ -81,6 +83,10 @@ enum {
   PARTS = IOV_MAX
 };
 
+struct loss {
+  uint64_t messages, bytes; /* of the ring */
+};
+
 struct receiver {
   struct ring_request request;
   struct ringbus_consumer_options options;
@@ -96,6 +102,8 @@ struct receiver {
   int fd;
   bool created; /* the output file, by us */
   struct progress progress;
+  struct loss
+      unwritten; /* what could not be written, and was overwritten before it could be gone back to */
   uint64_t reported_lost;
   int64_t reported_lost_ns;
   uint64_t redelivered; /* messages that another member had taken before */
@@ -105,8 +113,10 @@ struct receiver {
   size_t part_count;
   char *copies;
   size_t copies_size, copies_used;
-  struct text text;     /* --json: all of the batch */
-  uint64_t batch_limit; /* of ring_bytes */
+  struct text text;            /* --json: all of the batch */
+  uint64_t begin, begin_count; /* where it begins, if the group may be lapped, */
+  struct loss lost_before;     /* and what was lost up to there */
+  uint64_t batch_limit;        /* of ring_bytes */
   uint64_t batch_messages, batch_bytes,
       ring_bytes; /* bytes of messages; with what surrounds them */
 };
@@ -140,25 +150,32 @@ static int failed_to_write(const struct receiver *receiver, int system_error) {
     return COMMAND_SIGNALLED + SIGPIPE; /* whoever read our output has enough */
   return failed_because(
       output_name(receiver), -system_error, "cannot write: %s: %s", strerror(system_error),
-      receiver->options.at_most_once ? "what was taken and not written is lost (--at-most-once)"
-      : receiver->lappable
-          ? "what was received and not written is lost, since the group may be lapped"
+      receiver->options.at_most_once    ? "what was taken and not written is lost (--at-most-once)"
       : receiver->options.group == NULL ? "with --group, what was not written can be read again"
-                                        : "what was not written stays unread in the group");
+      : receiver->lappable
+          ? "what was not written and is still in the ring stays unread in the group"
+          : "what was not written stays unread in the group");
+}
+
+static struct loss lost_so_far(const struct receiver *receiver) {
+  struct loss lost = {0, 0};
+  ringbus_consumer_lost(receiver->consumer, &lost.messages, &lost.bytes);
+  lost.messages += receiver->unwritten.messages;
+  lost.bytes += receiver->unwritten.bytes;
+  return lost;
 }
 
 /* report_losses: what was missed so far, at most once a second unless this is the last time. */
 static void report_losses(struct receiver *receiver, bool last) {
-  uint64_t messages, bytes;
-  if (ringbus_consumer_lost(receiver->consumer, &messages, &bytes) != 0 ||
-      messages == receiver->reported_lost)
+  struct loss lost = lost_so_far(receiver);
+  if (lost.messages == receiver->reported_lost)
     return;
   int64_t now = now_ns();
   if (!last && receiver->reported_lost != 0 && now - receiver->reported_lost_ns < 1000000000)
     return;
   notice("%s: lapped: lost %" PRIu64 " messages, %" PRIu64 " bytes so far", receiver->request.name,
-         messages, bytes);
-  receiver->reported_lost = messages;
+         lost.messages, lost.bytes);
+  receiver->reported_lost = lost.messages;
   receiver->reported_lost_ns = now;
 }
 
@@ -229,6 +246,22 @@ static void take_back(const struct receiver *receiver, uint64_t written) {
     lseek(receiver->fd, begin, SEEK_SET);
 }
 
+/* go_back: to where the batch began, in a group that may be lapped, whose messages are released when they are
+ * received. What has been overwritten since is lost, and counted. */
+static void go_back(struct receiver *receiver) {
+  uint64_t position = 0, count = 0;
+  if (!receiver->lappable)
+    return;
+  if (ringbus_consumer_seek(receiver->consumer, RINGBUS_POSITION, receiver->begin) == -EINVAL)
+    ringbus_consumer_seek(receiver->consumer, RINGBUS_OLDEST, 0);
+  ringbus_consumer_tell(receiver->consumer, &position, &count);
+  struct loss told = lost_so_far(receiver); /* part of which the library knows of */
+  receiver->unwritten.messages =
+      count - receiver->begin_count - (told.messages - receiver->lost_before.messages);
+  receiver->unwritten.bytes =
+      position - receiver->begin - (told.bytes - receiver->lost_before.bytes);
+}
+
 /* write_parts: all of the batch. A signal to stop lets it be finished, unless it blocks for a second
  * or the signal is repeated. */
 static int write_parts(struct receiver *receiver) {
@@ -238,12 +271,13 @@ static int write_parts(struct receiver *receiver) {
   while (part < end) {
     ssize_t written = writev(receiver->fd, part, (int)(end - part));
     if (written < 0) {
+      int error = errno;
       bool again = try_again(receiver->fd, POLLOUT);
       if (again && !stop_urgent())
         continue;
-      int code = again ? stop_code() : failed_to_write(receiver, errno);
       take_back(receiver, all);
-      return code;
+      go_back(receiver);
+      return again ? stop_code() : failed_to_write(receiver, error);
     }
     all += (uint64_t)written;
     size_t rest = (size_t)written;
@@ -371,14 +405,20 @@ static int take_one(struct receiver *receiver) {
 static int take_batch(struct receiver *receiver) {
   int error = 0;
   clear_batch(receiver);
+  if (receiver->lappable) {
+    ringbus_consumer_tell(receiver->consumer, &receiver->begin, &receiver->begin_count);
+    receiver->lost_before = lost_so_far(receiver);
+  }
   if (receiver->options.shared)
     error = take_shared(receiver);
   while (!receiver->options.shared && error == 0 && !batch_is_full(receiver))
     error = take_one(receiver);
   if (error == -EOVERFLOW && !receiver->lappable)
     clear_batch(receiver); /* what was borrowed may have been overwritten since */
-  if (receiver->text.failed)
+  if (receiver->text.failed) {
+    go_back(receiver);
     return -ENOMEM;
+  }
   add_part(receiver, receiver->text.bytes, receiver->text.used);
   return receiver->batch_messages > 0 ? 0 : error;
 }

@@ -492,7 +492,31 @@ for group in a b c d e f h i j k l m; do "$ringbus" recv r --group $group --coun
 expect 1 "cannot write: No space left" "$ringbus" info r --json >/dev/full
 expect 1 "cannot write: No space left" "$ringbus" info r >/dev/full
 expect 1 "cannot write: No space left" "$ringbus" group ls r --json >/dev/full
-expect 1 "not written is lost" "$ringbus" recv r --policy lapped >/dev/full
+"$ringbus" rm r
+
+test_that "what a group that may be lapped could not write, it gets again, or it is counted as lost"
+"$ringbus" create r --capacity 4K
+seq 10 | "$ringbus" send r
+for shape in "" --json; do
+  expect 1 "what was not written and is still in the ring stays unread" "$ringbus" recv r --group g --policy lapped $shape >/dev/full
+  ! grep -q lost errors || fail "$(cat errors)"
+done
+open_pipe
+dd of=pipe if=/dev/zero bs=4096 count=16 oflag=nonblock # and is full
+start "$ringbus" recv r --group g >&9 9>&- 7<&- 2>errors.recv
+consumer=$started
+until_true info_has r '"cursor_count":	10'
+seq 11 1000 | "$ringbus" send r --close
+kill -TERM "$consumer" && kill -INT "$consumer"
+got=0
+wait "$consumer" || got=$?
+[ $got = 143 ] || [ $got = 130 ] || fail "recv ended with $got"
+exec 7<&- 9>&-
+grep -q "after 0 messages, 0 bytes were written" errors.recv || fail "$(cat errors.recv)"
+"$ringbus" recv r --group g --quiet >out
+first=$(head -n 1 out)
+seq "$first" 1000 | cmp - out || fail "$first to $(tail -n 1 out)"
+grep -q "lost $((first - 1)) messages, $(((first - 1) * 16)) bytes" errors.recv || fail "$first: $(cat errors.recv)"
 "$ringbus" rm r
 
 test_that "a file that became full ends with a whole message, and goes on from there"
