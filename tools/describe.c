@@ -237,23 +237,8 @@ static cJSON *ring_object(const char *name, const ringbus_ring *ring,
   return object;
 }
 
-int print_ring_json(const char *name, const ringbus_ring *ring) {
-  struct ringbus_ring_info info;
-  int error = ringbus_ring_info(ring, &info);
-  if (error != 0)
-    return failed_call(name, error);
-  cJSON *object = ring_object(name, ring, &info);
-  char *text = cJSON_Print(object);
-  cJSON_Delete(object);
-  if (text == NULL)
-    return out_of_memory(name);
-  int code = puts(text) == EOF ? failed_output(errno) : COMMAND_OK;
-  cJSON_free(text);
-  return code;
-}
-
-int print_line(cJSON *object) {
-  char *text = cJSON_PrintUnformatted(object);
+/* print_object: text is what it is in JSON. */
+static int print_object(cJSON *object, char *text) {
   cJSON_Delete(object);
   if (text == NULL)
     return out_of_memory("standard output");
@@ -261,3 +246,14 @@ int print_line(cJSON *object) {
   cJSON_free(text);
   return code;
 }
+
+int print_ring_json(const char *name, const ringbus_ring *ring) {
+  struct ringbus_ring_info info;
+  int error = ringbus_ring_info(ring, &info);
+  if (error != 0)
+    return failed_call(name, error);
+  cJSON *object = ring_object(name, ring, &info);
+  return print_object(object, cJSON_Print(object));
+}
+
+int print_line(cJSON *object) { return print_object(object, cJSON_PrintUnformatted(object)); }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char help[] =
     "Usage: ringbus ls [DIRECTORY] [--json]\n"
@@ -112,28 +113,39 @@ static void print_as_text(const char *name, const struct summary *summary, char 
   printf("%s\n", summary->blocked ? ", readers are blocked: 'ringbus info' says by whom" : "");
 }
 
+/* look_at: one of them. What can be no ring, a device as well, is not even opened. Returns 0, or a negative errno
+ * and *why, in words; NULL: no memory for them. */
+static int look_at(const char *path, ringbus_ring **ring, struct summary *summary, char **why) {
+  const struct ringbus_open_options look = {.read_only = true};
+  struct stat status;
+  const char *kind = lstat(path, &status) == 0 ? kind_of_file(status.st_mode) : NULL;
+  if (kind != NULL) {
+    *why = asprintf(why, "it is %s, not a ring", kind) < 0 ? NULL : *why;
+    return -EBADMSG;
+  }
+  int error = ringbus_ring_open(path, &look, ring);
+  if (error == 0)
+    error = summarize(*ring, summary);
+  *why = error == 0 ? NULL : strdup(reason_of(error));
+  return error;
+}
+
 /* list_one: returns COMMAND_OK, or an exit code after reporting; a file that cannot be looked at is none. */
 static int list_one(const char *directory, const char *name) {
-  char path[PATH_MAX];
+  char *path, *why;
   ringbus_ring *ring = NULL;
-  const struct ringbus_open_options look = {.read_only = true};
   struct summary summary = {.lag = 0};
-  int error = -ENAMETOOLONG;
-  if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) < sizeof path)
-    error = ringbus_ring_open(path, &look, &ring);
-  if (error == 0)
-    error = summarize(ring, &summary);
-  if (error == -ENOENT) /* removed meanwhile */
-    return COMMAND_OK;
-  char *why = error == 0 ? NULL : strdup(reason_of(error));
-  int code = COMMAND_OK;
+  if (asprintf(&path, "%s/%s", directory, name) < 0)
+    return out_of_memory(directory);
+  int code = COMMAND_OK, error = look_at(path, &ring, &summary, &why);
   if (error != 0 && why == NULL)
     code = out_of_memory(path);
-  else if (json)
+  else if (error != -ENOENT && json) /* else it was removed meanwhile */
     code = print_as_json(name, &summary, why);
-  else
+  else if (error != -ENOENT)
     print_as_text(name, &summary, why);
   free(why);
+  free(path);
   if (ring != NULL)
     ringbus_ring_close(ring);
   return code;

@@ -62,6 +62,9 @@ int parse_options(const struct verb *verb, int argc, char **argv) {
     option->set(option, optarg);
   }
   memmove(argv, argv + optind, (size_t)(argc - optind + 1) * sizeof *argv);
+  for (char **operand = argv; *operand != NULL; operand++)
+    if (**operand == '\0')
+      usage_error("'': expected a name: is a variable of the shell empty?");
   return argc - optind;
 }
 

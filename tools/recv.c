@@ -102,8 +102,7 @@ struct receiver {
   int fd;
   bool created; /* the output file, by us */
   struct progress progress;
-  struct loss
-      unwritten; /* what could not be written, and was overwritten before it could be gone back to */
+  struct loss unwritten; /* and overwritten before it could be gone back to */
   uint64_t reported_lost;
   int64_t reported_lost_ns;
   uint64_t redelivered; /* messages that another member had taken before */
@@ -113,10 +112,11 @@ struct receiver {
   size_t part_count;
   char *copies;
   size_t copies_size, copies_used;
-  struct text text;            /* --json: all of the batch */
-  uint64_t begin, begin_count; /* where it begins, if the group may be lapped, */
-  struct loss lost_before;     /* and what was lost up to there */
-  uint64_t batch_limit;        /* of ring_bytes */
+  struct text text; /* --json: all of the batch */
+  /* Of a group that may be lapped: where it begins, and what was lost before. */
+  uint64_t begin, begin_count;
+  struct loss lost_before;
+  uint64_t batch_limit; /* of ring_bytes */
   uint64_t batch_messages, batch_bytes,
       ring_bytes; /* bytes of messages; with what surrounds them */
 };
@@ -477,9 +477,8 @@ static bool group_may_be_lapped(const struct receiver *receiver, const ringbus_r
   struct ringbus_group_info group;
   if (info->overwrite)
     return true;
-  for (uint32_t index = 0; options->group != NULL && index < info->max_groups; index++)
-    if (ringbus_ring_group(ring, index, &group) == 0 && strcmp(group.name, options->group) == 0)
-      return group.policy == RINGBUS_LAPPED || group.max_lag != 0;
+  if (options->group != NULL && find_group(ring, options->group, &group) == 0)
+    return group.policy == RINGBUS_LAPPED || group.max_lag != 0;
   return options->policy == RINGBUS_LAPPED || options->max_lag != 0;
 }
 
@@ -533,8 +532,21 @@ static int receive_from(struct receiver *receiver, const ringbus_ring *ring) {
   return code;
 }
 
+/* check_group: what its consumer has to say of it, and has not. */
+static int check_group(const struct receiver *receiver, const ringbus_ring *ring) {
+  const char *name = receiver->options.group;
+  struct ringbus_group_info group;
+  if (name != NULL && !receiver->options.shared && find_group(ring, name, &group) == 0 &&
+      group.shared)
+    return failed_because(receiver->request.name, -EINVAL,
+                          "group '%s' is a shared one: --shared joins it", name);
+  return COMMAND_OK;
+}
+
 static int attach_and_receive(struct receiver *receiver, ringbus_ring *ring) {
-  int code = open_output(receiver);
+  int code = check_group(receiver, ring);
+  if (code == COMMAND_OK)
+    code = open_output(receiver);
   if (code != COMMAND_OK)
     return code;
   if (!output_is_other(receiver, ring)) {
@@ -613,6 +625,8 @@ static int run(int count, char **operands) {
   receiver.request.name = not_a_copy(one_name(count, operands));
   if (receiver.append && receiver.overwrite)
     usage_error("--append and --overwrite exclude each other");
+  if ((receiver.append || receiver.overwrite) && receiver.output == NULL)
+    usage_error("--append and --overwrite are for an --output FILE");
   check_shape(&receiver.shape);
   struct ringbus_consumer_options *wanted = &receiver.options;
   if (wanted->shared && wanted->group == NULL)

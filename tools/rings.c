@@ -129,9 +129,16 @@ int failed_to_open(const struct ring_request *request, int error) {
     return failed_because(name, -EBADMSG, "%s", detail);
   if (request->look && error == -ENOENT && strchr(name, '/') == NULL && access(name, R_OK) == 0)
     return failed_because(name, error, "%s: for the file here write ./%s", detail, name);
-  if (found && request->look && (error == -EOPNOTSUPP || error == -EPERM))
+  if (found && error == -EPERM && status.st_uid != geteuid() && status.st_uid != 0)
+    return failed_because(name, error,
+                          "it belongs to user %u, who is not trusted: run this as that user%s",
+                          (unsigned)status.st_uid,
+                          request->look ? ", or read a copy through standard input, as '-'" : "");
+  if (request->look && error == -EOPNOTSUPP)
     return failed_because(name, error, "%s: a copy can be read through standard input, as '-'",
                           detail);
+  if (error == -ENOSPC) /* what is used has its space reserved, a copy as well */
+    return failed_because(name, error, "%s: the filesystem is full", detail);
   if (request->can_wait && error == -ENOENT)
     return failed_because(name, error, "%s: 'ringbus create' makes it, --wait waits for it",
                           detail);

@@ -529,6 +529,8 @@ static int run(int count, char **operands) {
     usage_error("expected the NAME of a ring");
   if (sender.request.wait && sender.request.create)
     usage_error("--wait and --create exclude each other");
+  if (sender.block != 0 && sender.framing != FRAMING_RAW)
+    usage_error("--raw=SIZE and --framing %s exclude each other", framing_names[sender.framing]);
   sender.request.name = not_a_copy(operands[0]);
   char **files = operands + 1;
 

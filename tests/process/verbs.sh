@@ -49,6 +49,11 @@ expect 2 "expected one DIRECTORY" "$ringbus" ls a b
 expect 2 "exclude each other" "$ringbus" recv r --json --raw
 expect 2 "exclude each other" "$ringbus" tail r --json --framing nul
 expect 2 "exclude each other" "$ringbus" tail r --last 1 --from oldest
+expect 2 "--raw=SIZE and --framing line exclude each other" "$ringbus" send r --raw=1K --framing line
+for option in --append --overwrite; do expect 2 "are for an --output FILE" "$ringbus" recv r $option; done
+for words in create ls info check repair rm "group ls" "group rm r" "group seek r" send "send r" recv tail dump; do
+  expect 2 "'': expected a name" "$ringbus" $words ""
+done
 expect 1 "no ring" "$ringbus" group ls r
 expect 1 "no ring" "$ringbus" group seek r g oldest
 expect 1 "no ring" "$ringbus" tail r
@@ -161,8 +166,8 @@ grep -qE '^quotes +64K  one +0 +0 +5 +4 slow +closed$' out || fail "$(cat out)"
 grep -qE '^trace +1M  many overwrite +0 +0 +0 +0 #.* open, 1 dead$' out || fail "$(cat out)"
 grep -qE '^notes +this file is not a ring$' out || fail "$(cat out)"
 grep -qE '^torn +the ring should have .* bytes but has 70000$' out || fail "$(cat out)"
-grep -qE '^directory +.*not a regular file$' out || fail "$(cat out)"
-grep -qE '^fifo +.*not a regular file$' out || fail "$(cat out)"
+grep -qE '^directory +it is a directory, not a ring$' out || fail "$(cat out)"
+grep -qE '^fifo +it is a FIFO, not a ring$' out || fail "$(cat out)"
 "$ringbus" ls "$RINGBUS_DIR/." --json >json
 json 'has("state") == (.error == null)' json
 [ "$(jq -r 'select(.error == null).name' <json | xargs)" = "quotes trace" ] || fail "$(cat json)"
@@ -218,6 +223,8 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
   chmod 0600 copy && chown 65534 copy
   expect 0 "" "$ringbus" check ./copy >out
   grep -q "belongs to user 65534" out || fail "$(cat out)"
+  expect 1 "run this as that user, or read a copy" "$ringbus" info ./copy
+  expect 1 "who is not trusted: run this as that user" "$ringbus" recv ./copy
   chmod 0700 "$work" "$RINGBUS_DIR"
 fi
 rm -f copy private link empty
@@ -284,6 +291,9 @@ expect 1 "33 is not the position of a message" "$ringbus" group seek r g 33
 expect 1 "no group 'nobody'" "$ringbus" group seek r nobody oldest
 ! info_has r nobody || fail "seek has made a group"
 expect 1 "remove it, and join it anew" "$ringbus" group seek r s newest
+expect 1 "group 's' is a shared one: --shared joins it" "$ringbus" recv r --group s
+expect 1 "33 is not the position of a message" "$ringbus" recv r --group new --from 33
+expect 1 "printable characters" "$ringbus" recv r --group $'a\nb'
 start "$ringbus" recv r --group g --follow
 consumer=$started
 until_true info_has r '"attached":	true'
@@ -298,6 +308,22 @@ expect 0 "" "$ringbus" group rm r g attached
 "$ringbus" group ls r >out
 [ ! -s out ] || fail "$(cat out)"
 "$ringbus" rm r
+
+# ---------------------------------------------------------------- rm
+
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+  test_that "rm does not retire a ring whose name it may not remove"
+  "$ringbus" create r --mode 0666 --capacity 64K
+  echo kept | "$ringbus" send r
+  for mode in 0755 1777; do # not writable; writable, but only for the owner of the file, as /dev/shm
+    chmod $mode "$RINGBUS_DIR"
+    expect 1 "nothing is changed" setpriv --reuid 65534 --regid 65534 --clear-groups "$ringbus" rm r --force --json >json
+    json '(.removed | not) and (.error | contains("not let this user remove it"))' json
+  done
+  [ "$("$ringbus" recv r --timeout 0)" = kept ] || fail "it is gone"
+  chmod 0700 "$RINGBUS_DIR"
+  "$ringbus" rm r
+fi
 
 # ---------------------------------------------------------------- tail
 
@@ -381,11 +407,18 @@ mount -t tmpfs -o size=256k none small
 [ -z "\$(ls -A small)" ] || exit 8
 "$ringbus" recv r --group g -o small/out 2>errors.recv
 cat small/out >received
+rm small/out
+"$ringbus" create sparse
+cp --sparse=always "$RINGBUS_DIR/sparse" small/copy
+"$ringbus" rm sparse
+"$ringbus" recv ./small/copy 2>errors.copy && exit 7
+exit 0
 EOS
   unshare --mount bash on_small_disk || fail "on a small disk: $?"
   grep -q "filesystem is full, or too small" errors.create || fail "$(cat errors.create)"
   grep -q "No space left on device: what was not written stays unread" errors.recv || fail "$(cat errors.recv)"
   [ -s received ] || fail "nothing was written"
+  grep -q "cannot reserve .*: the filesystem is full" errors.copy || fail "$(cat errors.copy)"
   # The batch that did not fit comes again; whole lines up to there have been written.
   "$ringbus" recv r --group g >rest
   [ "$(cat received rest | tr -d '\n' | wc -c)" -ge 600000 ] || fail "lost"
@@ -595,11 +628,11 @@ long=./$(printf 'é%.0s' {1..100})
 for _ in 1 2 3; do long=$long/$long/$long; done # 5 KB, 2 bytes a letter
 long=${long:0:3800}
 mkdir -p "$long"
-mkfifo "$long/fifo"
+ln -s nowhere "$long/link"
 expect 1 "$long/nowhere" "$ringbus" rm "$long/nowhere" --json >json
 [[ $(jq -r .error <json) == "there is no ring $long/nowhere" ]] || fail "$(cat json)"
 "$ringbus" ls "$long" --json >json
-[[ $(jq -r .error <json) == "$long/fifo is not a regular file" ]] || fail "$(cat json)"
+[[ $(jq -r .error <json) == "$long/link is a symbolic link, which is not followed" ]] || fail "$(cat json)"
 "$ringbus" create r
 huge=$(printf '%020000d' 1)
 expect 1 "no group of that name" "$ringbus" group rm r "$huge" --json >json
