@@ -18,7 +18,7 @@ library = pkg_config("--variable=libdir")
 setup(
     version=pkg_config("--modversion")[0],
     ext_modules=[Extension(
-        "ringbus._ringbus", ["module.c", "ring.c", "producer.c", "reader.c", "ndarray.c"],
+        "ringbus._ringbus", ["module.c", "ring.c", "producer.c", "reader.c", "poller.c", "ndarray.c"],
         depends=["module.h"], py_limited_api=True, define_macros=[("_GNU_SOURCE", None)],
         extra_compile_args=["-std=c11", *pkg_config("--cflags")], extra_link_args=pkg_config("--libs"),
         # where it is installed, if that is not where the system looks

@@ -437,7 +437,8 @@ def test_one_producer_and_one_consumer_of_a_group(ring):
 def test_after_close_everything_raises_and_nothing_crashes():
     ring = ringbus.create(None, 4096)
     producer, consumer, observer = ring.producer(), ring.consumer(), ring.observer()
-    for thing in (ring, producer, consumer, observer):
+    poller = ringbus.Poller([consumer])
+    for thing in (ring, producer, consumer, observer, poller):
         assert not thing.closed
         thing.close()
         thing.close()
@@ -448,9 +449,9 @@ def test_after_close_everything_raises_and_nothing_crashes():
     arguments = {"send": one, "send_batch": (one,), "send_records": one, "claim": (1,),
                  "recv_into": (bytearray(5),), "recv_records_into": (bytearray(5),), "seek": ("oldest",),
                  "recv_records": ("u1",), "blame": ("producer",), "wait_for": ("producer",),
-                 "remove_group": ("x",), "send_array": (1,)}
+                 "remove_group": ("x",), "send_array": (1,), "add": (consumer,), "remove": (consumer,)}
     calls = 0
-    for thing in (ring, producer, consumer, observer):
+    for thing in (ring, producer, consumer, observer, poller):
         for name in dir(thing):
             method = getattr(thing, name)
             if name.startswith("_") or not callable(method) or name in ("close", "recv_async"):

@@ -132,6 +132,7 @@ def test_a_living_producer_may_be_waited_for_and_then_none_is_left(start):
 @pytest.mark.parametrize("waits", [
     "ring.consumer().recv()", "ring.consumer(wait='spin').recv()", "next(ring.observer())",
     "ring.consumer(wait='block').borrow()", "ring.wait_for('producer')",
+    "ringbus.Poller([ring.consumer()]).wait()",
     "[p.send(bytes(500)) for p in [ring.producer()] for c in [ring.consumer()] for _ in range(99)]"])
 def test_ctrl_c_ends_any_wait(start, waits):
     code = """

@@ -445,6 +445,10 @@ def test_nothing_is_left_behind_by_many_rounds():
                 attempt(consumer.recv_records, "i8")
                 attempt(consumer.recv_into, bytearray(3))
                 consumer.latest()
+                with ringbus.Poller([consumer]) as poller:
+                    attempt(poller.wait, 0)
+                    attempt(poller.add, consumer)
+                    attempt(ringbus.Poller, [consumer])
                 attempt(consumer.recv, 0)
                 attempt(consumer.fileno)
                 observer.recv_batch()
@@ -453,7 +457,7 @@ def test_nothing_is_left_behind_by_many_rounds():
                 attempt(ringbus.open, "nothing")
 
     types = [ringbus.Ring, ringbus.Producer, ringbus.Consumer, ringbus.Observer, ringbus.Claim,
-             ringbus.Message, ringbus.RingInfo, ringbus.Group, ringbus.Empty, ringbus.TooLong]
+             ringbus.Message, ringbus.Poller, ringbus.RingInfo, ringbus.Group, ringbus.Empty, ringbus.TooLong]
     for _ in range(20):
         round_of_everything()
     gc.collect()

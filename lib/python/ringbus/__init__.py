@@ -16,14 +16,14 @@ fork (Forked). All of them, and Ring, are context managers; after close() they r
 """
 from ringbus._ringbus import (
     Blame, Busy, Claim, Consumer, Damaged, Denied, Empty, EndOfStream, Error, Exists, Finished, Forked,
-    Full, Group, Lapped, Message, NotFound, Observer, Participant, Producer, Ring, RingInfo, Stale,
-    Timeout, TooLong, Unsupported, __version__, create, directory, open, remove, rings)
+    Full, Group, Lapped, Message, NotFound, Observer, Participant, Poller, Producer, Ring, RingInfo,
+    Stale, Timeout, TooLong, Unsupported, __version__, create, directory, open, remove, rings)
 
 __all__ = [
     "Blame", "Busy", "Claim", "Consumer", "Damaged", "Denied", "Empty", "EndOfStream", "Error", "Exists",
     "Finished", "Forked", "Full", "Group", "Lapped", "Message", "NotFound", "Observer", "Participant",
-    "Producer", "Ring", "RingInfo", "Stale", "Timeout", "TooLong", "Unsupported", "array", "create", "directory",
-    "open", "remove", "rings"]
+    "Poller", "Producer", "Ring", "RingInfo", "Stale", "Timeout", "TooLong", "Unsupported", "array", "create",
+    "directory", "open", "remove", "rings"]
 
 from ringbus import _arrays, _asyncio, _pickling
 from ringbus._arrays import array
