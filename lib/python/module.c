@@ -88,6 +88,10 @@ PyObject *raise_error(int error, enum side side) {
                       side == READING   ? "nothing has come in that time"
                       : side == SENDING ? "no room in that time: 'ringbus info' shows who is behind"
                                         : "that time is over");
+  if (error == -EMSGSIZE && side == SENDING)
+    return raise_text(error, side,
+                      "longer than the longest message of this ring, of which Ring.max_message has "
+                      "the bytes: create one of a larger capacity");
   return raise_text(error, side, error == RAISED ? "" : ringbus_strerror(error));
 }
 
@@ -241,16 +245,21 @@ bool size_from(PyObject *object, const char *what, size_t *size) {
   return false;
 }
 
-bool tag_from(PyObject *object, uint32_t *tag) {
-  size_t value = 0;
-  if (object && !size_from(object, "tag", &value))
+bool number_from(PyObject *object, const char *what, uint32_t *number) {
+  size_t value = *number;
+  if (object && !size_from(object, what, &value))
     return false;
   if (value > UINT32_MAX) {
-    PyErr_Format(PyExc_ValueError, "a tag has 32 bits, not as many as %R", object);
+    PyErr_Format(PyExc_ValueError, "%s is out of range: %R", what, object);
     return false;
   }
-  *tag = (uint32_t)value;
+  *number = (uint32_t)value;
   return true;
+}
+
+bool tag_from(PyObject *object, uint32_t *tag) {
+  *tag = 0;
+  return number_from(object, "a tag, of 32 bits,", tag);
 }
 
 bool contiguous(PyObject *object, Py_buffer *view) {

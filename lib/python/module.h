@@ -103,6 +103,8 @@ bool timeout_from(PyObject *object, int64_t *nanoseconds);
 /* Seconds, more than 0, or None: 0, the default. */
 bool look_from(PyObject *object, int64_t *nanoseconds);
 bool size_from(PyObject *object, const char *what, size_t *size);
+/* 32 bits; *number stays if the object is NULL. */
+bool number_from(PyObject *object, const char *what, uint32_t *number);
 bool tag_from(PyObject *object, uint32_t *tag);
 
 /* A buffer of bytes in one piece: the object's own, or that of a copy. */

@@ -371,8 +371,9 @@ static PyObject *commit(Claim *claim, size_t length) {
   if (!claim_is_open(claim) || !claim_is_not_viewed(claim))
     return NULL;
   int result = ringbus_producer_commit(claim->producer->base.handle, length);
-  if (result != -EMSGSIZE) /* else it stays */
-    claim_end(claim);
+  if (result == -EMSGSIZE) /* it stays */
+    return raise_text(result, SENDING, "more bytes than were claimed");
+  claim_end(claim);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, SENDING);
 }
 

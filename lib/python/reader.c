@@ -278,6 +278,10 @@ static int call_wait(void *context, int64_t timeout_ns) {
 /* The exception for a result; returns NULL. */
 static PyObject *raise_result(Reader *reader, int result) {
   uint64_t messages, bytes;
+  if (result == -EBUSY)
+    return raise_text(result, READING,
+                      "a member of a shared group borrows one message or batch at a time: release "
+                      "it first");
   if (result != -EOVERFLOW || call_lost(reader, &messages, &bytes) != 0)
     return raise_error(result, READING);
   uint64_t more = messages - reader->told_messages, more_bytes = bytes - reader->told_bytes;
@@ -327,12 +331,57 @@ static void note(Reader *reader, const struct ringbus_message *message) {
   reader->redelivered = message->redelivered;
 }
 
-/* The next message as bytes, in *out. It is asked for its length, copied, and then released: its
- * bytes are looked at but once. */
+/* Whether what is borrowed stays as it is, and can be put back by a seek. */
+static bool is_plain(const Reader *reader) {
+  return !is_observer(reader) && !reader->may_lap && !reader->shared;
+}
+
+#define MOST_BORROWED 256 /* at once */
+
+/* For plain consumers: as many of the next messages as are there, up to max, are borrowed, taken (which
+ * looks at them but once), and released; from the one that take refuses on they are put back. *got
+ * grows. Returns 0 if that was all, or why not: what the library or take has said. */
+static int take_batch(Reader *reader, size_t max, size_t *got,
+                      int (*take)(void *context, const struct ringbus_message *message),
+                      void *context) {
+  struct ringbus_message found[MOST_BORROWED];
+  int result = 0;
+  while (result == 0 && *got < max) {
+    size_t most = max - *got, count, i = 0;
+    result = ringbus_consumer_borrow_batch(reader->base.handle, found,
+                                           most < MOST_BORROWED ? most : MOST_BORROWED, &count);
+    while (result == 0 && i < count)
+      if ((result = take(context, &found[i])) == 0)
+        i++;
+    *got += i;
+    if (i)
+      note(reader, &found[i - 1]);
+    int left = i < count
+                   ? ringbus_consumer_seek(reader->base.handle, RINGBUS_POSITION, found[i].position)
+               : count ? ringbus_consumer_release(reader->base.handle)
+                       : 0;
+    if (result == 0)
+      result = left;
+  }
+  return result;
+}
+
+static int take_bytes(void *out, const struct ringbus_message *message) {
+  PyObject *bytes = PyBytes_FromStringAndSize(message->data, (Py_ssize_t)message->length);
+  *(PyObject **)out = bytes;
+  return bytes ? 0 : RAISED;
+}
+
+/* The next message as bytes, in *out. Where it may be overwritten, or could not be put back, it is asked
+ * for its length, copied, and then released. */
 static int attempt_bytes(Reader *reader, void *out) {
   struct ringbus_message message;
   PyObject *bytes = NULL;
   char nothing; /* an address, where an empty message may be copied to */
+  if (is_plain(reader)) {
+    size_t got = 0;
+    return take_batch(reader, 1, &got, take_bytes, out);
+  }
   int result = call_recv(reader, &nothing, 0, &message);
   while (result == -EMSGSIZE) { /* again if it was another one the second time */
     size_t size = message.length;
@@ -394,20 +443,32 @@ static int end_batch(Reader *reader, size_t got, int result) {
   return 0;
 }
 
+static int append(PyObject *list, PyObject *bytes) {
+  int result = PyList_Append(list, bytes);
+  Py_DECREF(bytes);
+  return result == 0 ? 0 : RAISED;
+}
+
+static int take_into_list(void *list, const struct ringbus_message *message) {
+  PyObject *bytes;
+  int result = take_bytes(&bytes, message);
+  return result == 0 ? append(list, bytes) : result;
+}
+
 static int attempt_list(Reader *reader, void *context) {
   struct list *list = context;
   int result = 0;
-  while (list->got < list->max) {
-    PyObject *bytes;
-    result = attempt_bytes(reader, &bytes);
-    if (result != 0)
-      break;
-    int appended = PyList_Append(list->list, bytes);
-    Py_DECREF(bytes);
-    if (appended != 0)
-      return RAISED;
-    list->got++;
-  }
+  if (is_plain(reader))
+    result = take_batch(reader, list->max, &list->got, take_into_list, list->list);
+  else
+    while (result == 0 && list->got < list->max) {
+      PyObject *bytes;
+      result = attempt_bytes(reader, &bytes);
+      if (result == 0)
+        result = append(list->list, bytes);
+      if (result == 0)
+        list->got++;
+    }
   return end_batch(reader, list->got, result);
 }
 
@@ -449,7 +510,8 @@ static int attempt_into(Reader *reader, void *context) {
     note(reader, &message);
     into->length = message.length;
   } else if (result == -EMSGSIZE) {
-    raise_error(result, READING);
+    raise_text(result, READING,
+               "the buffer is shorter than the message, which needs `needed` bytes");
     add_number("needed", message.length);
     return RAISED;
   }
@@ -619,50 +681,44 @@ static PyObject *get_redelivered(PyObject *self, void *unused) {
 
 struct records {
   Py_buffer *view;
-  size_t size, max, got;
+  size_t size, max, taken, got;
+  uint32_t other; /* the size of one that is no such record */
 };
 
-/* Each is borrowed, looked at, copied, and released; one of another length is put back. */
+static int take_record(void *context, const struct ringbus_message *message) {
+  struct records *records = context;
+  if (message->length != records->size) {
+    records->other = message->length;
+    return -EMSGSIZE;
+  }
+  memcpy((char *)records->view->buf + records->taken++ * records->size, message->data,
+         records->size);
+  return 0;
+}
+
 static int attempt_records(Reader *reader, void *context) {
   struct records *records = context;
-  struct ringbus_message message;
-  int result = 0;
-  while (result == 0 && records->got < records->max) {
-    result = ringbus_consumer_borrow(reader->base.handle, &message);
-    if (result == 0 && message.length != records->size) {
-      result = ringbus_consumer_seek(reader->base.handle, RINGBUS_POSITION, message.position);
-      if (result != 0 || records->got)
-        break;
-      PyErr_Format(PyExc_ValueError,
-                   "the next message has %u bytes, a record %zu: receive it with recv",
-                   (unsigned)message.length, records->size);
-      return RAISED;
-    }
-    if (result == 0) {
-      memcpy((char *)records->view->buf + records->got * records->size, message.data,
-             records->size);
-      result = ringbus_consumer_release(reader->base.handle);
-    }
-    if (result == 0) {
-      note(reader, &message);
-      records->got++;
-    }
-  }
-  return end_batch(reader, records->got, result);
+  int result = take_batch(reader, records->max, &records->got, take_record, records);
+  if (result != -EMSGSIZE || records->got)
+    return end_batch(reader, records->got, result);
+  PyErr_Format(PyExc_ValueError,
+               "the next message has %u bytes, a record %zu: receive it with recv",
+               (unsigned)records->other, records->size);
+  return RAISED;
 }
 
 static PyObject *consumer_recv_records_into(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                             PyObject *keywords) {
   static const struct signature signature = {"recv_records_into", {"records", "timeout"}, 1, 2};
   Reader *reader = (Reader *)self;
-  struct records records = {NULL, 0, 0, 0};
+  struct records records = {0};
   PyObject *values[2];
   Py_buffer view;
   int result = RAISED;
   if (!take_arguments(&signature, args, count, keywords, values) ||
       PyObject_GetBuffer(values[0], &view, PyBUF_CONTIG) != 0)
     return NULL;
-  if (reader->shared || reader->may_lap) { /* where what does not fit could not be put back */
+  if (!is_plain(reader)) { /* where what does not fit could not be put back */
     PyErr_SetString(PyExc_ValueError, "records can be received by a consumer whose group is always "
                                       "waited for and not shared: use recv_batch");
   } else if (view.ndim > 0 && view.len > 0) {
@@ -843,8 +899,6 @@ static PyObject *consumer_borrow(PyObject *self, PyObject *const *args, Py_ssize
   return raise_result((Reader *)self, result);
 }
 
-#define MOST_BORROWED 256 /* at once */
-
 /* Into messages that are there already, so that nothing can fail once something is borrowed. */
 static int attempt_borrow_list(Reader *reader, void *context) {
   struct list *list = context;
@@ -909,6 +963,8 @@ static PyObject *consumer_arm(PyObject *self, PyObject *unused) {
   if (!ready(reader))
     return NULL;
   int result = ringbus_consumer_event_arm(reader->base.handle);
+  if (result == -EINVAL)
+    return raise_text(result, READING, "there is no descriptor to arm: call fileno first");
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
 }
 

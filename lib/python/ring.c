@@ -86,16 +86,20 @@ PyObject *ring_create(PyObject *module, PyObject *args, PyObject *keywords) {
                           "wake",      "mode",         "gid",      NULL};
   struct ringbus_create_options options = {0};
   PyObject *name_object, *name = NULL, *gid = Py_None, *no_group_word = NULL, *wake_word = NULL;
-  PyObject *capacity_object = NULL;
+  PyObject *capacity_object = NULL, *participants_object = NULL, *groups_object = NULL,
+           *mode_object = NULL;
   int exist_ok = 0, many = 0, overwrite = 0, no_group_value = 0, wake_value = 0;
-  unsigned participants = 63, groups = 16, mode = 0600;
+  uint32_t participants = 63, groups = 16, mode = 0600;
   size_t capacity = 1 << 20, gid_value;
   ringbus_ring *handle = NULL;
   int result;
   (void)module;
-  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O$pppIIOOIO:create", names, &name_object,
-                                   &capacity_object, &exist_ok, &many, &overwrite, &participants,
-                                   &groups, &no_group_word, &wake_word, &mode, &gid) ||
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O$pppOOOOOO:create", names, &name_object,
+                                   &capacity_object, &exist_ok, &many, &overwrite,
+                                   &participants_object, &groups_object, &no_group_word, &wake_word,
+                                   &mode_object, &gid) ||
+      !number_from(participants_object, "participants", &participants) ||
+      !number_from(groups_object, "groups", &groups) || !number_from(mode_object, "mode", &mode) ||
       (capacity_object && !size_from(capacity_object, "capacity", &capacity)) ||
       !choose("no_group", no_group_word, no_group, &no_group_value) ||
       !choose("wake", wake_word, wake, &wake_value))

@@ -96,6 +96,9 @@ def test_wrong_types_are_type_errors(ends, wrong):
     (lambda p, c: ringbus.create(None, 5000), ValueError),
     (lambda p, c: ringbus.create(None, 0), ValueError),
     (lambda p, c: ringbus.create(None, participants=0), ValueError),
+    (lambda p, c: ringbus.create(None, participants=2**32 + 5), ValueError),
+    (lambda p, c: ringbus.create(None, groups=-1), ValueError),
+    (lambda p, c: ringbus.create(None, mode=0o1777), ValueError),
     (lambda p, c: ringbus.create(None, wake="up"), ValueError),
     (lambda p, c: ringbus.create("a\0b"), ValueError), (lambda p, c: ringbus.create(""), ValueError),
     (lambda p, c: ringbus.create("x", gid=-1), ValueError),
@@ -105,6 +108,40 @@ def test_wrong_types_are_type_errors(ends, wrong):
 def test_wrong_arguments_are_refused(ends, call, error):
     with pytest.raises(error):
         call(*ends)
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda p, c: p.send(bytes(1 << 17)), ringbus.TooLong, "max_message"),
+    (lambda p, c: p.claim(4).commit(5), ringbus.TooLong, "than were claimed"),
+    (lambda p, c: (p.send(b"four"), c.recv_into(bytearray(3))), ringbus.TooLong, "needed"),
+    (lambda p, c: c.arm(), ValueError, "call fileno first"),
+    (lambda p, c: c.recv_records("u1", 0), ValueError, "max: at least 1"),
+    (lambda p, c: (p.send(b"a"), [s.borrow() for s in [p.ring.consumer("s", shared=True)] * 2]),
+     ringbus.Busy, "release it first")])
+def test_errors_say_what_to_do(ends, call, error, words):
+    with pytest.raises(error, match=words):
+        call(*ends)
+
+
+def test_a_buffer_is_not_resized_while_it_is_used(ends):
+    producer, consumer = ends
+
+    def resize_during(buffer, call, end):
+        thread = threading.Thread(target=call, args=(buffer,))
+        thread.start()
+        with pytest.raises(BufferError, match="re-sized"):
+            while True:
+                buffer.append(0)
+                buffer.pop()
+        end()
+        thread.join()
+
+    producer.send(bytes(40000))
+    resize_during(bytearray(40000), producer.send, consumer.recv)  # there is no room for both
+    consumer.seek("newest")
+    buffer = bytearray(5)
+    resize_during(buffer, consumer.recv_into, lambda: producer.send(b"five!"))
+    assert buffer[:5] == b"five!"
 
 
 @pytest.mark.parametrize("look", [0, 5e9, float("inf")])

@@ -270,7 +270,7 @@ claim_view = claim.view
 consumer.fileno()
 cycle = [view, ring]
 cycle.append(cycle)
-threading.Thread(target=ring.consumer().recv, daemon=True)
+threading.Thread(target=ring.consumer(start="newest").recv, daemon=True).start()
 """
     ended = start(python=code, stderr=subprocess.PIPE)
     assert ended.communicate(timeout=WAIT)[1] == "" and ended.returncode == 0

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 import ringbus
-from conftest import in_child
+from conftest import WAIT, in_child
 
 
 @pytest.fixture
@@ -409,6 +409,75 @@ def test_every_thread_with_handles_of_its_own():
         for which in range(3):
             mine = [m for m in sums[0] if m.startswith(b"%d " % which)]
             assert mine == [b"%d %d" % (which, i) for i in range(1000)]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_nothing_crashes_whatever_is_done_by_several_threads_and_a_signal_handler(start, many):
+    code = """
+import faulthandler, gc, random, ringbus, signal, sys, threading
+
+faulthandler.enable()
+sys.setswitchinterval(1e-5)
+rings = [ringbus.create(None, 8192, many_producers=MANY, overwrite=i == 2) for i in range(3)]
+things = {name: [] for name in ("producer", "consumer", "observer", "poller", "claim", "message", "view")}
+
+def one(name):
+    return random.choice(things[name])  # IndexError if there is none
+
+def keep(name, *new):
+    things[name] += new
+    del things[name][:-5]
+
+def soon():
+    return random.choice([0, 0.0001, 0.002])
+
+def data():
+    return random.choice([b"", bytes(500), bytearray(3000)])
+
+actions = [
+    lambda: keep("producer", random.choice(rings).producer()),
+    lambda: keep("consumer", random.choice(rings).consumer(random.choice([None, "group"]))),
+    lambda: keep("consumer", random.choice(rings).consumer("shared", shared=True)),
+    lambda: keep("observer", random.choice(rings).observer()),
+    lambda: keep("poller", ringbus.Poller()),
+    lambda: one("poller").add(one("consumer")), lambda: one("poller").add(one("consumer")),
+    lambda: one("poller").remove(one("consumer")), lambda: one("poller").wait(soon()),
+    lambda: one("poller").wait(soon()), lambda: one("producer").send(data(), timeout=soon()),
+    lambda: one("producer").send_batch([data(), data()], timeout=soon()),
+    lambda: keep("claim", one("producer").claim(random.randrange(2000), timeout=soon())),
+    lambda: keep("view", one("claim").view), lambda: one("claim").commit(), lambda: one("claim").abort(),
+    lambda: one("producer").drain(soon()), lambda: one("consumer").recv(soon()),
+    lambda: one("consumer").recv_batch(5, soon()), lambda: one("consumer").latest(soon()),
+    lambda: one("consumer").recv_into(bytearray(900), soon()), lambda: one("consumer").seek("oldest"),
+    lambda: keep("message", one("consumer").borrow(soon())), lambda: keep("view", one("message").view),
+    lambda: keep("message", *one("consumer").borrow_batch(3, soon())), lambda: one("message").release(),
+    lambda: bytes(one("view")), lambda: one("view").release(), lambda: one("consumer").release(),
+    lambda: one("consumer").fileno(), lambda: one("consumer").arm(), lambda: one("observer").recv(soon()),
+    lambda: one(random.choice(["producer", "consumer", "observer", "poller"])).close(),
+    lambda: things[random.choice(list(things))].clear(), gc.collect]
+done = 0
+
+def act(times):
+    global done
+    for _ in range(times):
+        try:
+            random.choice(actions)()
+            done += 1
+        except (IndexError, ringbus.Error, ValueError, BufferError):
+            pass
+
+signal.signal(signal.SIGALRM, lambda *_: act(3))
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+threads = [threading.Thread(target=act, args=(1500,)) for _ in range(3)]
+for thread in threads:
+    thread.start()
+act(1500)
+signal.setitimer(signal.ITIMER_REAL, 0)
+for thread in threads:
+    thread.join()
+assert done > 500
+""".replace("MANY", str(many))
+    assert start(python=code).wait(WAIT) == 0
 
 
 def test_nothing_is_left_behind_by_many_rounds():
