@@ -224,6 +224,10 @@ def test_batches_end_where_messages_end(ends):
     producer.send_batch([], all_at_once=True)
     with pytest.raises(ringbus.Empty):
         consumer.recv_batch(timeout=0)
+    producer.send_batch([b"a", b"b"], 1)
+    last = producer.tell()[0]
+    producer.send(b"c", 2)
+    assert consumer.recv_batch() == [b"a", b"b", b"c"] and (consumer.tag, consumer.position) == (2, last)
 
 
 def test_receiving_into_a_buffer(ends):

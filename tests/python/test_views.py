@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Memory of the ring that is lent: claims and borrowed messages, their views, their end."""
 import gc
+import signal
 import sys
 import threading
 import time
@@ -183,6 +184,55 @@ def test_nobody_finds_a_batch_before_it_is_there(ends):
     producer.send(b"a")
     thread.join()
     assert found == [] and [bytes(message) for message in got] == [b"a"] and gc.is_tracked(got)
+
+
+def test_the_error_within_with_is_the_one_to_see(ends):
+    producer, consumer = ends
+    ring = producer.ring
+    producer.send_batch([b"a", b"b"])
+    with pytest.raises(ZeroDivisionError) as error:
+        with ring.consumer() as another, ring.consumer() as third:
+            view = another.borrow().view
+            third.borrow()
+            1 / 0
+    assert view == b"a" and third.closed and not another.closed
+    with pytest.raises(BufferError):
+        with another:
+            pass
+    del view, error
+    another.close()
+    with pytest.raises(ZeroDivisionError), ring.consumer():
+        1 / 0
+
+
+def test_a_signal_handler_may_borrow_and_claim_behind_a_wait():
+    with ringbus.create(None, 4096) as ring, ring.producer() as producer, ring.consumer() as consumer:
+        held = []
+
+        def borrow(*_):
+            producer.send_batch([b"first", b"second"])
+            held.append(consumer.borrow().view)
+
+        def claim(*_):
+            consumer.recv()
+            held.append(producer.claim(5))
+
+        before = signal.signal(signal.SIGALRM, borrow)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(BufferError, match="views"):
+                consumer.recv(WAIT)
+            held.pop().release()
+            consumer.release()
+            assert consumer.recv() == b"second"
+            producer.send(bytes(3000))
+            signal.signal(signal.SIGALRM, claim)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(BufferError, match="claim is open"):
+                producer.send(bytes(3000), timeout=WAIT)
+            held.pop().abort()
+        finally:
+            signal.signal(signal.SIGALRM, before)
 
 
 def test_receiving_releases_what_is_borrowed(ends):
