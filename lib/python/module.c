@@ -88,6 +88,11 @@ PyObject *raise_error(int error, enum side side) {
                       side == READING   ? "nothing has come in that time"
                       : side == SENDING ? "no room in that time: 'ringbus info' shows who is behind"
                                         : "that time is over");
+  if (error == -EPIPE && side == SENDING)
+    return raise_text(
+        error, side,
+        "the stream has ended, and nothing can be sent in this ring any more: remove it "
+        "and create another one");
   if (error == -EMSGSIZE && side == SENDING)
     return raise_text(error, side,
                       "longer than the longest message of this ring, of which Ring.max_message has "
@@ -97,7 +102,8 @@ PyObject *raise_error(int error, enum side side) {
 
 PyObject *raise_detail(int error, enum side side) {
   const char *detail = ringbus_error_detail();
-  return *detail && error < 0 ? raise_text(error, side, detail) : raise_error(error, side);
+  return *detail && error < 0 && error != -EPIPE ? raise_text(error, side, detail)
+                                                 : raise_error(error, side);
 }
 
 PyObject *raise_in_use(const Handle *self) {
