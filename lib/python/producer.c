@@ -430,6 +430,12 @@ static void claim_release_buffer(PyObject *self, Py_buffer *view) {
   ((Claim *)self)->exports--;
 }
 
+static PyObject *claim_repr(PyObject *self) {
+  const Claim *claim = (Claim *)self;
+  return PyUnicode_FromFormat("<ringbus.Claim of %zu bytes%s>", claim->length,
+                              claim->producer ? "" : ", done");
+}
+
 static PyObject *claim_view(PyObject *self, void *unused) {
   (void)unused;
   return PyMemoryView_FromObject(self);
@@ -462,6 +468,7 @@ static PyType_Slot claim_slots[] = {
              "was "
              "an\nexception."},
     {Py_tp_dealloc, (void *)claim_dealloc},
+    {Py_tp_repr, (void *)claim_repr},
     {Py_tp_methods, claim_methods},
     {Py_tp_getset, claim_properties},
     {Py_sq_length, (void *)claim_length},

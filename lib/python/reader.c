@@ -1056,6 +1056,13 @@ static void message_release_buffer(PyObject *self, Py_buffer *view) {
 
 static Py_ssize_t message_length(PyObject *self) { return (Py_ssize_t)((Message *)self)->length; }
 
+static PyObject *message_repr(PyObject *self) {
+  const Message *message = (Message *)self;
+  return PyUnicode_FromFormat(
+      "<ringbus.Message of %zu bytes%s>", message->length,
+      message->released || message->borrows != message->reader->borrows ? ", released" : "");
+}
+
 static PyObject *message_view(PyObject *self, void *unused) {
   (void)unused;
   return PyMemoryView_FromObject(self);
@@ -1102,6 +1109,7 @@ static PyType_Slot message_slots[] = {
      (void *)"A message that is still in the ring: a read-only buffer of bytes, without a copy.\n"
              "Leaving `with` releases it, unless there was an exception."},
     {Py_tp_dealloc, (void *)message_dealloc},
+    {Py_tp_repr, (void *)message_repr},
     {Py_tp_methods, message_methods},
     {Py_tp_getset, message_properties},
     {Py_sq_length, (void *)message_length},

@@ -62,8 +62,9 @@ const char ring_create_doc[] =
     "name: a path if there is a '/' in it, else a name in directory(); None: without a name, to "
     "be\n"
     "passed on as a descriptor (Ring.fileno).\n"
-    "capacity: bytes for messages, a power of two of at least 4096; the longest message has 16 "
-    "less.\n"
+    "capacity: bytes for messages, rounded up to a power of two of at least 4096; the longest "
+    "message\n"
+    "has 16 less.\n"
     "exist_ok: a ring that is there is opened, whatever its own options; else that is Exists.\n"
     "many_producers: several may send at once. overwrite: nobody is waited for, the oldest "
     "messages\n"
@@ -119,7 +120,9 @@ PyObject *ring_create(PyObject *module, PyObject *args, PyObject *keywords) {
       return NULL;
     }
   }
-  options.capacity = capacity;
+  options.capacity = 4096;
+  while (options.capacity < capacity && options.capacity <= SIZE_MAX / 2)
+    options.capacity *= 2;
   options.max_participants = participants;
   options.max_groups = groups;
   options.no_group = (enum ringbus_no_group)no_group_value;

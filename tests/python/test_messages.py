@@ -93,7 +93,8 @@ def test_wrong_types_are_type_errors(ends, wrong):
     (lambda p, c: p.ring.consumer(look=0), ValueError),
     (lambda p, c: p.ring.consumer(max_lag=-1), ValueError),
     (lambda p, c: p.ring.consumer("g", shared=True, policy="lapped"), ValueError),
-    (lambda p, c: ringbus.create(None, 5000), ValueError),
+    (lambda p, c: ringbus.create(None, 2**64 - 1), ValueError),
+    (lambda p, c: ringbus.create(None, 2**40 + 1), ValueError),
     (lambda p, c: ringbus.create(None, 0), ValueError),
     (lambda p, c: ringbus.create(None, participants=0), ValueError),
     (lambda p, c: ringbus.create(None, participants=2**32 + 5), ValueError),
@@ -455,6 +456,12 @@ def test_what_is_asked_for_is_what_the_ring_is():
         with pytest.raises(ringbus.NotFound):
             ring.remove_group("viewer")
         assert ring.groups() == ring.participants() == [] and ring.repair() == 0
+
+
+def test_the_capacity_is_rounded_up():
+    for asked, given in ((1, 4096), (4096, 4096), (4097, 8192), (6_000_000, 1 << 23)):
+        with ringbus.create(None, asked) as ring:
+            assert ring.capacity == given
 
 
 def test_blame_names_who_is_waited_for(ring):

@@ -23,11 +23,12 @@ def ends():
 def test_a_claim_is_filled_in_place(ends):
     producer, consumer = ends
     with producer.claim(10, tag=4) as claim:
-        assert len(claim) == 10
+        assert len(claim) == 10 and repr(claim) == "<ringbus.Claim of 10 bytes>"
         claim.view[:5] = b"hello"
         with pytest.raises(ringbus.TooLong):
             claim.commit(11)
         claim.commit(5)
+        assert repr(claim) == "<ringbus.Claim of 10 bytes, done>"
     assert (consumer.recv(), consumer.tag) == (b"hello", 4)
     with producer.claim(3) as claim:
         claim.view[:] = b"all"
@@ -93,6 +94,7 @@ def test_a_borrowed_message_is_not_copied_and_not_released_while_it_is_viewed(en
     producer.send(b"in the ring", 9)
     with consumer.borrow() as message:
         assert (bytes(message), len(message), message.tag) == (b"in the ring", 11, 9)
+        assert repr(message) == "<ringbus.Message of 11 bytes>"
         assert message.position == 0 and not message.redelivered
         view = message.view
         assert view.readonly and view == b"in the ring"
@@ -111,6 +113,7 @@ def test_a_borrowed_message_is_not_copied_and_not_released_while_it_is_viewed(en
     for call in (message.release, lambda: message.view, lambda: bytes(message)):
         with pytest.raises(ValueError, match="released already"):
             call()
+    assert repr(message) == "<ringbus.Message of 11 bytes, released>"
     with pytest.raises(ringbus.Empty):
         consumer.recv(0)
 
