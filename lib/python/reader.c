@@ -788,7 +788,10 @@ static void told_of_lost(Reader *reader) {
  * next call's to tell. Returns NULL. */
 static PyObject *raise_not_skipped(Reader *reader, int result) {
   uint64_t lost;
-  if (result != -EOVERFLOW && call_lost(reader, &lost, NULL) == 0 && lost != reader->told_messages)
+  bool mine =
+      reader->base.handle && !is_in_use(&reader->base); /* still, behind a signal's handler */
+  if (mine && result != -EOVERFLOW && call_lost(reader, &lost, NULL) == 0 &&
+      lost != reader->told_messages)
     reader->pending = -EOVERFLOW;
   return raise_result(reader, result);
 }

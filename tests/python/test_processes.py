@@ -155,7 +155,8 @@ def test_a_signal_handler_may_close_what_is_waited_for(start):
     code = """
 import ringbus, signal
 ring = ringbus.create(None, 4096)
-for make, wait in ((ring.consumer, "recv"), (ring.observer, "recv"), (ring.consumer, "borrow")):
+for make, wait in ((ring.consumer, "recv"), (ring.observer, "recv"), (ring.consumer, "borrow"),
+                   (ring.consumer, "latest")):
     reader = make()
     signal.signal(signal.SIGALRM, lambda *_: reader.close())
     signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -174,7 +175,7 @@ except ValueError as error:
 """
     out = start(python=code).communicate(timeout=WAIT)[0]
     assert out.splitlines() == ["the consumer is closed", "the observer is closed",
-                                "the consumer is closed", "the producer is closed"]
+                                "the consumer is closed", "the consumer is closed", "the producer is closed"]
 
 
 def test_a_thread_that_a_signal_handler_lets_run_may_be_the_one_that_uses_the_handle(start):
