@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* module.c - arguments, errors, waiting, functions without a ring, the module itself: see module.h. */
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
 #include "module.h"
 
-PyTypeObject *ring_type, *producer_type, *claim_type, *consumer_type, *observer_type, *message_type;
+PyTypeObject *ring_type, *producer_type, *claim_type, *consumer_type, *observer_type, *message_type,
+    *poller_type;
 PyTypeObject *ring_info_type, *participant_type, *group_type, *blame_type;
 
 /* ---------------------------------------------------------------- errors */
@@ -86,36 +88,48 @@ PyObject *raise_error(int error, enum side side) {
                       side == READING   ? "nothing has come in that time"
                       : side == SENDING ? "no room in that time: 'ringbus info' shows who is behind"
                                         : "that time is over");
+  if (error == -EPIPE && side == SENDING)
+    return raise_text(
+        error, side,
+        "the stream has ended, and nothing can be sent in this ring any more: remove it "
+        "and create another one");
+  if (error == -EMSGSIZE && side == SENDING)
+    return raise_text(error, side,
+                      "longer than the longest message of this ring, of which Ring.max_message has "
+                      "the bytes: create one of a larger capacity");
   return raise_text(error, side, error == RAISED ? "" : ringbus_strerror(error));
 }
 
 PyObject *raise_detail(int error, enum side side) {
   const char *detail = ringbus_error_detail();
-  return *detail && error < 0 ? raise_text(error, side, detail) : raise_error(error, side);
+  return *detail && error < 0 && error != -EPIPE ? raise_text(error, side, detail)
+                                                 : raise_error(error, side);
 }
 
-PyObject *raise_closed(const char *what) {
-  PyErr_Format(PyExc_ValueError, "the %s is closed", what);
-  return NULL;
-}
-
-PyObject *raise_in_use(const char *what) {
+PyObject *raise_in_use(const Handle *self) {
   char text[128];
   PyOS_snprintf(text, sizeof text,
-                "another thread is in the midst of a call of this %s: use one for each thread",
-                what);
+                "another thread is in the midst of a call of this %s%s: use one for each thread",
+                self->what, self->poller ? ", or of its poller" : "");
   return raise_text(-EBUSY, NEITHER, text);
+}
+
+void add_object(const char *name, PyObject *object) {
+  PyObject *type, *error, *traceback;
+  PyErr_Fetch(&type, &error, &traceback);
+  PyErr_NormalizeException(&type, &error, &traceback);
+  if (!object || !error || PyObject_SetAttrString(error, name, object) != 0)
+    PyErr_Clear();
+  PyErr_Restore(type, error, traceback);
 }
 
 void add_number(const char *name, uint64_t number) {
   PyObject *type, *error, *traceback;
-  PyErr_Fetch(&type, &error, &traceback);
-  PyErr_NormalizeException(&type, &error, &traceback);
+  PyErr_Fetch(&type, &error, &traceback); /* which making a number would meet */
   PyObject *value = PyLong_FromUnsignedLongLong(number);
-  if (!value || !error || PyObject_SetAttrString(error, name, value) != 0)
-    PyErr_Clear();
-  Py_XDECREF(value);
   PyErr_Restore(type, error, traceback);
+  add_object(name, value);
+  Py_XDECREF(value);
 }
 
 int raise_lapped(uint64_t messages, uint64_t bytes, const char *text) {
@@ -237,16 +251,21 @@ bool size_from(PyObject *object, const char *what, size_t *size) {
   return false;
 }
 
-bool tag_from(PyObject *object, uint32_t *tag) {
-  size_t value = 0;
-  if (object && !size_from(object, "tag", &value))
+bool number_from(PyObject *object, const char *what, uint32_t *number) {
+  size_t value = *number;
+  if (object && !size_from(object, what, &value))
     return false;
   if (value > UINT32_MAX) {
-    PyErr_Format(PyExc_ValueError, "a tag has 32 bits, not as many as %R", object);
+    PyErr_Format(PyExc_ValueError, "%s is out of range: %R", what, object);
     return false;
   }
-  *tag = (uint32_t)value;
+  *number = (uint32_t)value;
   return true;
+}
+
+bool tag_from(PyObject *object, uint32_t *tag) {
+  *tag = 0;
+  return number_from(object, "a tag, of 32 bits,", tag);
 }
 
 bool contiguous(PyObject *object, Py_buffer *view) {
@@ -268,51 +287,147 @@ bool contiguous(PyObject *object, Py_buffer *view) {
 
 #define SLICE_NS INT64_C(50000000) /* no more often than the library looks for the dead */
 
-int64_t now_ns(void) {
+static int64_t now_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+struct patience patience_of(int64_t timeout_ns) {
+  return (struct patience){timeout_ns, timeout_ns > 0 ? now_ns() : 0};
+}
+
+int64_t time_left(const struct patience *patience) {
+  if (patience->timeout_ns <= 0)
+    return patience->timeout_ns;
+  int64_t left = patience->timeout_ns - (now_ns() - patience->begin);
+  return left > 0 ? left : 0;
+}
+
+static Handle *counted(const Handle *self) {
+  return self->poller ? self->poller : (Handle *)(uintptr_t)self;
+}
+
+Handle *begin_use(Handle *self) {
+  Handle *of = counted(self);
+  Py_INCREF((PyObject *)of);
+  of->in_use++;
+  return of;
+}
+
+void end_use(Handle *of) {
+  of->in_use--;
+  Py_DECREF((PyObject *)of);
+}
+
 int wait_in_slices(int (*wait)(void *context, int64_t timeout_ns), void *context,
-                   int64_t timeout_ns, void *const *handle, unsigned *in_use, bool one_thread,
-                   const char *what) {
-  int64_t deadline = timeout_ns > 0 ? now_ns() + timeout_ns : 0;
+                   int64_t timeout_ns, Handle *self) {
+  struct patience patience = patience_of(timeout_ns);
   for (int64_t left = timeout_ns;;) {
     int64_t slice = left < 0 || left > SLICE_NS ? SLICE_NS : left;
     int result;
-    ++*in_use;
+    Handle *of = begin_use(self);
     Py_BEGIN_ALLOW_THREADS;
     result = wait(context, slice);
     Py_END_ALLOW_THREADS;
-    --*in_use;
+    end_use(of);
     if (PyErr_CheckSignals() != 0)
       return RAISED;
-    if (!*handle) {
-      raise_closed(what);
+    if (!(Py_IS_TYPE((PyObject *)self, ring_type) ? is_open(self) : usable(self)))
       return RAISED;
-    }
-    if (one_thread && *in_use) {
-      raise_in_use(what);
-      return RAISED;
-    }
     if (result != -ETIMEDOUT && result != -EINTR)
       return result;
-    if (timeout_ns >= 0) {
-      left = timeout_ns ? deadline - now_ns() : 0;
-      if (left <= 0)
-        return -ETIMEDOUT;
-    }
+    left = time_left(&patience);
+    if (left == 0)
+      return -ETIMEDOUT;
   }
 }
 
-/* ---------------------------------------------------------------- functions without a ring */
+/* ---------------------------------------------------------------- handles */
+
+static unsigned forks; /* that this process came through */
+
+static void count_fork(void) { forks++; }
+
+void *new_object(PyTypeObject *type, size_t size) {
+  PyObject *object = PyObject_New(PyObject, type);
+  if (object)
+    memset((char *)object + sizeof *object, 0, size - sizeof *object);
+  return object;
+}
+
+void free_object(PyObject *self) {
+  PyObject *type = (PyObject *)Py_TYPE(self);
+  PyObject_Free(self);
+  Py_DECREF(type);
+}
+
+void *new_handle(PyTypeObject *type, size_t size, const char *what, Ring *ring) {
+  Handle *self = new_object(type, size);
+  if (!self)
+    return NULL;
+  self->what = what;
+  self->ring = (Ring *)Py_XNewRef((PyObject *)ring);
+  self->forks = forks;
+  return self;
+}
+
+bool is_forked(const Handle *self) { return self->forks != forks; }
+
+bool is_in_use(const Handle *self) { return counted(self)->in_use && !is_forked(self); }
+
+bool is_open(const Handle *self) {
+  if (!self->handle)
+    PyErr_Format(PyExc_ValueError, "the %s is closed", self->what);
+  return self->handle;
+}
+
+bool usable(const Handle *self) {
+  if (!is_in_use(self))
+    return is_open(self);
+  raise_in_use(self);
+  return false;
+}
+
+PyObject *get_ring(PyObject *self, void *unused) {
+  (void)unused;
+  return Py_NewRef((PyObject *)((Handle *)self)->ring);
+}
+
+PyObject *get_closed(PyObject *self, void *unused) {
+  (void)unused;
+  return PyBool_FromLong(!((Handle *)self)->handle);
+}
+
+PyObject *handle_repr(PyObject *self) {
+  const Handle *handle = (Handle *)self;
+  PyObject *type = PyType_GetName(Py_TYPE(self));
+  PyObject *text = type ? PyUnicode_FromFormat("<ringbus.%U of %R%s>", type, handle->ring->path,
+                                               handle->handle ? "" : ", closed")
+                        : NULL;
+  Py_XDECREF(type);
+  return text;
+}
 
 PyObject *enter_self(PyObject *self, PyObject *unused) {
   (void)unused;
-  Py_INCREF(self);
-  return self;
+  return Py_NewRef(self);
 }
+
+PyObject *exit_closing(PyObject *self, PyObject *args,
+                       PyObject *(*close)(PyObject *self, PyObject *unused)) {
+  PyObject *type, *value, *traceback;
+  if (!PyArg_ParseTuple(args, "OOO:__exit__", &type, &value, &traceback))
+    return NULL;
+  PyObject *closed = close(self, NULL);
+  if (!closed && type != Py_None && PyErr_ExceptionMatches(PyExc_BufferError)) {
+    PyErr_Clear();
+    return Py_NewRef(Py_None);
+  }
+  return closed;
+}
+
+/* ---------------------------------------------------------------- functions without a ring */
 
 static PyObject *module_remove(PyObject *module, PyObject *args, PyObject *keywords) {
   static char *names[] = {"name", "force", NULL};
@@ -386,7 +501,7 @@ static PyMethodDef functions[] = {
 
 /* ---------------------------------------------------------------- the module */
 
-static bool add_object(PyObject *module, const char *name, PyObject *object) {
+static bool add_to(PyObject *module, const char *name, PyObject *object) {
   return object && PyModule_AddObjectRef(module, name, object) == 0;
 }
 
@@ -397,7 +512,7 @@ static PyObject *new_error(PyObject *module, const char *name, PyObject *base, P
   PyObject *bases = builtin ? PyTuple_Pack(2, base, builtin) : PyTuple_Pack(1, base);
   PyObject *error = bases ? PyErr_NewExceptionWithDoc(full_name, doc, bases, NULL) : NULL;
   Py_XDECREF(bases);
-  return add_object(module, name, error) ? error : NULL;
+  return add_to(module, name, error) ? error : NULL;
 }
 
 static bool add_errors(PyObject *module) {
@@ -439,12 +554,12 @@ static bool add_errors(PyObject *module) {
 static bool add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
   PyObject *made = PyType_FromSpec(spec);
   *type = (PyTypeObject *)made;
-  return add_object(module, strrchr(spec->name, '.') + 1, made);
+  return add_to(module, strrchr(spec->name, '.') + 1, made);
 }
 
 static bool add_record(PyObject *module, PyStructSequence_Desc *desc, PyTypeObject **type) {
   *type = PyStructSequence_NewType(desc);
-  return add_object(module, strrchr(desc->name, '.') + 1, (PyObject *)*type);
+  return add_to(module, strrchr(desc->name, '.') + 1, (PyObject *)*type);
 }
 
 PyMODINIT_FUNC PyInit__ringbus(void);
@@ -457,6 +572,8 @@ PyMODINIT_FUNC PyInit__ringbus(void) {
       .m_size = -1,
       .m_methods = functions,
   };
+  if (pthread_atfork(NULL, NULL, count_fork) != 0)
+    return PyErr_NoMemory();
   PyObject *module = PyModule_Create(&definition);
   if (module && !(add_errors(module) && add_type(module, &ring_spec, &ring_type) &&
                   add_type(module, &producer_spec, &producer_type) &&
@@ -464,6 +581,7 @@ PyMODINIT_FUNC PyInit__ringbus(void) {
                   add_type(module, &consumer_spec, &consumer_type) &&
                   add_type(module, &observer_spec, &observer_type) &&
                   add_type(module, &message_spec, &message_type) &&
+                  add_type(module, &poller_spec, &poller_type) &&
                   add_record(module, &ring_info_desc, &ring_info_type) &&
                   add_record(module, &participant_desc, &participant_type) &&
                   add_record(module, &group_desc, &group_type) &&

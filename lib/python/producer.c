@@ -10,6 +10,11 @@
 
 #include "module.h"
 
+typedef struct {
+  Handle base;
+  struct Claim *claim; /* open; not counted as a reference: it takes itself out */
+} Producer;
+
 typedef struct Claim {
   PyObject base;
   Producer *producer; /* NULL: done */
@@ -31,130 +36,93 @@ PyObject *producer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
   struct ringbus_producer_options options = {0};
   PyObject *wait_word = NULL, *look = NULL;
   ringbus_producer *handle = NULL;
-  Ring *ring = (Ring *)self;
+  Handle *ring = (Handle *)self;
   int wait = 0, result;
   if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$zOO:producer", names, &options.name,
                                    &wait_word, &look) ||
       !choose("wait", wait_word, wait_choices, &wait) || !look_from(look, &options.look_ns))
     return NULL;
   options.wait = (enum ringbus_wait)wait;
-  Producer *producer = PyObject_New(Producer, producer_type);
-  if (!producer)
-    return NULL;
-  producer->handle = NULL;
-  producer->claim = NULL;
-  producer->in_use = 0;
-  producer->ring = (Ring *)Py_NewRef(self);
-  ringbus_ring *ring_of_it = ring_handle(ring);
-  if (!ring_of_it) {
-    Py_DECREF((PyObject *)producer);
+  Producer *producer = new_handle(producer_type, sizeof *producer, "producer", (Ring *)self);
+  if (!producer || !is_open(ring)) {
+    Py_XDECREF((PyObject *)producer);
     return NULL;
   }
-  ring->in_use++;
+  begin_use(ring);
   Py_BEGIN_ALLOW_THREADS;
-  result = ringbus_producer_attach(ring_of_it, &options, &handle);
+  result = ringbus_producer_attach(ring->handle, &options, &handle);
   Py_END_ALLOW_THREADS;
-  ring->in_use--;
-  producer->handle = handle;
+  end_use(ring);
   if (result != 0) {
     raise_detail(result, SENDING);
     Py_CLEAR(producer);
+  } else {
+    producer->base.handle = handle;
   }
   return (PyObject *)producer;
 }
 
 static void producer_dealloc(PyObject *self) {
-  Producer *producer = (Producer *)self;
-  PyTypeObject *type = Py_TYPE(self);
+  Handle *producer = (Handle *)self;
   ringbus_producer_detach(producer->handle); /* no claim is open: it would refer to this */
   Py_DECREF((PyObject *)producer->ring);
-  PyObject_Free(self);
-  Py_DECREF((PyObject *)type);
+  free_object(self);
 }
 
-/* For what is longer than any message is not waited: that is said at once, and this before it. */
-static bool is_forked(const Producer *producer) {
-  return producer->handle && ringbus_producer_wait(producer->handle, SIZE_MAX, 0, 0) == -ECHILD;
-}
-
-/* Whether another thread is in the midst of a call. One whose call was under way at a fork is not in the
- * child. */
-static bool is_in_use(const Producer *producer) { return producer->in_use && !is_forked(producer); }
-
-/* Whether it may be used now; raises. */
-static bool usable(const Producer *producer) {
-  if (is_in_use(producer))
-    raise_in_use("producer");
-  else if (!producer->handle)
-    raise_closed("producer");
-  else
-    return true;
-  return false;
-}
-
-/* The same for what publishes. */
+/* Whether it may publish now; raises. */
 static bool can_send(const Producer *producer) {
-  if (!usable(producer))
+  if (!usable(&producer->base))
     return false;
-  if (!producer->claim)
-    return true;
-  PyErr_SetString(PyExc_BufferError, "a claim is open: commit or abort it first");
-  return false;
+  if (producer->claim)
+    PyErr_SetString(PyExc_BufferError, "a claim is open: commit or abort it first");
+  return !producer->claim;
 }
 
-struct room {
-  ringbus_producer *producer;
-  size_t length;
+/* What is to be published, or claimed. */
+struct offer {
+  Producer *producer;
+  size_t length; /* for which there must be room */
   uint32_t tag;
+  const void *data;
+  void *claimed;
+  const struct iovec *messages; /* of a batch */
+  size_t count, sent;
+  bool all_at_once;
 };
 
 static int wait_for_room(void *context, int64_t timeout_ns) {
-  const struct room *room = context;
-  return ringbus_producer_wait(room->producer, room->length, room->tag, timeout_ns);
-}
-
-/* How long may be waited; 0 at the end of it. */
-struct patience {
-  int64_t timeout_ns, begin;
-};
-
-static struct patience patience_of(int64_t timeout_ns) {
-  return (struct patience){timeout_ns, timeout_ns > 0 ? now_ns() : 0};
-}
-
-static int64_t time_left(const struct patience *patience) {
-  if (patience->timeout_ns <= 0)
-    return patience->timeout_ns;
-  int64_t left = patience->timeout_ns - (now_ns() - patience->begin);
-  return left > 0 ? left : 0;
+  const struct offer *offer = context;
+  return ringbus_producer_wait(offer->producer->base.handle, offer->length, offer->tag, timeout_ns);
 }
 
 /* 0: there may be room now; -errno; RAISED. */
-static int await_room(Producer *producer, size_t length, uint32_t tag, int64_t timeout_ns) {
-  struct room room = {producer->handle, length, tag};
-  int result =
-      wait_in_slices(wait_for_room, &room, timeout_ns, (void *const *)(void *)&producer->handle,
-                     &producer->in_use, true, "producer");
+static int await_room(struct offer *offer, int64_t timeout_ns) {
+  int result = wait_in_slices(wait_for_room, offer, timeout_ns, &offer->producer->base);
   /* a signal's handler may have used it */
-  return result == 0 && !can_send(producer) ? RAISED : result;
+  return result == 0 && !can_send(offer->producer) ? RAISED : result;
+}
+
+/* attempt, and wait for room, until it answers something else than -EAGAIN (another producer may have been
+ * faster), or time is over. */
+static int until(struct offer *offer, const struct patience *patience,
+                 int (*attempt)(struct offer *offer)) {
+  int result = attempt(offer);
+  for (int64_t left = patience->timeout_ns; result == -EAGAIN; left = time_left(patience)) {
+    result = await_room(offer, left);
+    if (result != 0)
+      break;
+    result = attempt(offer);
+    if (left == 0)
+      break;
+  }
+  return result;
 }
 
 /* ---------------------------------------------------------------- send */
 
-static int send_waiting(Producer *producer, const void *data, size_t length, uint32_t tag,
-                        int64_t timeout_ns) {
-  int result = ringbus_producer_send(producer->handle, data, length, tag);
-  if (result != -EAGAIN)
-    return result;
-  struct patience patience = patience_of(timeout_ns);
-  for (int64_t left = timeout_ns;; left = time_left(&patience)) {
-    result = await_room(producer, length, tag, left);
-    if (result != 0)
-      return result;
-    result = ringbus_producer_send(producer->handle, data, length, tag);
-    if (result != -EAGAIN || left == 0) /* another producer may have been faster */
-      return result;
-  }
+static int attempt_send(struct offer *offer) {
+  return ringbus_producer_send(offer->producer->base.handle, offer->data, offer->length,
+                               offer->tag);
 }
 
 static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -165,7 +133,7 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
   int64_t timeout_ns = RINGBUS_FOREVER;
   uint32_t tag = 0;
   Py_buffer view;
-  int result;
+  int result = RAISED;
   if (count == 1 && !keywords)
     values[0] = args[0];
   else if (!take_arguments(&signature, args, count, keywords, values) ||
@@ -173,8 +141,12 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
     return NULL;
   if (!contiguous(values[0], &view))
     return NULL;
-  result = can_send(producer) ? send_waiting(producer, view.buf, (size_t)view.len, tag, timeout_ns)
-                              : RAISED;
+  if (can_send(producer)) {
+    const struct patience patience = patience_of(timeout_ns);
+    struct offer offer = {
+        .producer = producer, .data = view.buf, .length = (size_t)view.len, .tag = tag};
+    result = until(&offer, &patience, attempt_send);
+  }
   PyBuffer_Release(&view);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, SENDING);
 }
@@ -193,27 +165,29 @@ static size_t length_of_all(const Ring *ring, const struct iovec *messages, size
   return all < ring->max_message - sizeof tag ? all : ring->max_message - sizeof tag;
 }
 
+static int attempt_batch(struct offer *offer) {
+  size_t done = 0;
+  int result = ringbus_producer_send_batch(
+      offer->producer->base.handle, offer->messages + offer->sent, offer->count - offer->sent,
+      offer->tag, offer->all_at_once, &done);
+  offer->sent += done;
+  if (result == -EAGAIN && !offer->all_at_once)
+    offer->length = offer->messages[offer->sent].iov_len;
+  return result;
+}
+
 static int send_many(Producer *producer, const struct iovec *messages, size_t count, uint32_t tag,
                      bool all_at_once, const struct patience *patience, size_t *sent) {
-  size_t together = all_at_once ? length_of_all(producer->ring, messages, count, tag) : 0;
-  *sent = 0;
-  for (int64_t left = patience->timeout_ns;; left = time_left(patience)) {
-    size_t done = 0;
-    int result = ringbus_producer_send_batch(producer->handle, messages + *sent, count - *sent, tag,
-                                             all_at_once, &done);
-    *sent += done;
-    if (result != -EAGAIN)
-      return result;
-    result = await_room(producer, all_at_once ? together : messages[*sent].iov_len, tag, left);
-    if (result != 0)
-      return result;
-    if (left == 0) { /* the last try */
-      result = ringbus_producer_send_batch(producer->handle, messages + *sent, count - *sent, tag,
-                                           all_at_once, &done);
-      *sent += done;
-      return result;
-    }
-  }
+  struct offer offer = {.producer = producer,
+                        .messages = messages,
+                        .count = count,
+                        .tag = tag,
+                        .all_at_once = all_at_once};
+  if (all_at_once)
+    offer.length = length_of_all(producer->base.ring, messages, count, tag);
+  int result = until(&offer, patience, attempt_batch);
+  *sent = offer.sent;
+  return result;
 }
 
 /* The messages of a batch, and what holds them. */
@@ -331,42 +305,33 @@ static PyObject *producer_send_records(PyObject *self, PyObject *const *args, Py
 
 /* ---------------------------------------------------------------- claim */
 
+static int attempt_claim(struct offer *offer) {
+  return ringbus_producer_claim(offer->producer->base.handle, offer->length, offer->tag,
+                                &offer->claimed);
+}
+
 static PyObject *producer_claim(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                 PyObject *keywords) {
   static const struct signature signature = {"claim", {"length", "tag", "timeout"}, 1, 2};
   Producer *producer = (Producer *)self;
   PyObject *values[3];
   int64_t timeout_ns;
-  uint32_t tag;
-  size_t length;
-  void *data;
+  struct offer offer = {.producer = producer};
   if (!take_arguments(&signature, args, count, keywords, values) ||
-      !size_from(values[0], "length", &length) || !tag_from(values[1], &tag) ||
+      !size_from(values[0], "length", &offer.length) || !tag_from(values[1], &offer.tag) ||
       !timeout_from(values[2], &timeout_ns))
     return NULL;
-  Claim *claim = PyObject_New(Claim, claim_type);
+  Claim *claim = new_object(claim_type, sizeof *claim);
   if (!claim)
     return NULL;
-  claim->producer = NULL;
-  claim->exports = 0;
-  int result = can_send(producer) ? 0 : RAISED;
-  struct patience patience = patience_of(timeout_ns);
-  for (int64_t left = timeout_ns; result == 0; left = time_left(&patience)) {
-    result = ringbus_producer_claim(producer->handle, length, tag, &data);
-    if (result != -EAGAIN)
-      break;
-    result = await_room(producer, length, tag, left);
-    if (result == 0 && left == 0) {
-      result = ringbus_producer_claim(producer->handle, length, tag, &data);
-      break;
-    }
-  }
+  const struct patience patience = patience_of(timeout_ns);
+  int result = can_send(producer) ? until(&offer, &patience, attempt_claim) : RAISED;
   if (result != 0) {
     Py_DECREF((PyObject *)claim);
     return raise_error(result, SENDING);
   }
-  claim->data = data;
-  claim->length = length;
+  claim->data = offer.claimed;
+  claim->length = offer.length;
   claim->producer = (Producer *)Py_NewRef(self);
   producer->claim = claim;
   return (PyObject *)claim;
@@ -382,19 +347,17 @@ static void claim_end(Claim *claim) {
 
 static void claim_dealloc(PyObject *self) {
   Claim *claim = (Claim *)self;
-  PyTypeObject *type = Py_TYPE(self);
   if (claim->producer) {
-    ringbus_producer_abort(claim->producer->handle);
+    ringbus_producer_abort(claim->producer->base.handle);
     claim_end(claim);
   }
-  PyObject_Free(self);
-  Py_DECREF((PyObject *)type);
+  free_object(self);
 }
 
 static bool claim_is_open(const Claim *claim) {
   if (!claim->producer)
     PyErr_SetString(PyExc_ValueError, "the claim was committed or given up already");
-  return claim->producer && usable(claim->producer);
+  return claim->producer && usable(&claim->producer->base);
 }
 
 static bool claim_is_not_viewed(const Claim *claim) {
@@ -407,9 +370,10 @@ static bool claim_is_not_viewed(const Claim *claim) {
 static PyObject *commit(Claim *claim, size_t length) {
   if (!claim_is_open(claim) || !claim_is_not_viewed(claim))
     return NULL;
-  int result = ringbus_producer_commit(claim->producer->handle, length);
-  if (result != -EMSGSIZE) /* else it stays */
-    claim_end(claim);
+  int result = ringbus_producer_commit(claim->producer->base.handle, length);
+  if (result == -EMSGSIZE) /* it stays */
+    return raise_text(result, SENDING, "more bytes than were claimed");
+  claim_end(claim);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, SENDING);
 }
 
@@ -428,7 +392,7 @@ static PyObject *claim_abort(PyObject *self, PyObject *unused) {
   (void)unused;
   if (!claim_is_open(claim) || !claim_is_not_viewed(claim))
     return NULL;
-  int result = ringbus_producer_abort(claim->producer->handle);
+  int result = ringbus_producer_abort(claim->producer->base.handle);
   claim_end(claim);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, SENDING);
 }
@@ -451,7 +415,7 @@ static int claim_get_buffer(PyObject *self, Py_buffer *view, int flags) {
   view->obj = NULL;
   if (!claim_is_open(claim))
     return -1;
-  if (is_forked(claim->producer)) { /* where its memory is not there */
+  if (is_forked(&claim->producer->base)) { /* where its memory is not there */
     raise_error(-ECHILD, SENDING);
     return -1;
   }
@@ -464,6 +428,12 @@ static int claim_get_buffer(PyObject *self, Py_buffer *view, int flags) {
 static void claim_release_buffer(PyObject *self, Py_buffer *view) {
   (void)view;
   ((Claim *)self)->exports--;
+}
+
+static PyObject *claim_repr(PyObject *self) {
+  const Claim *claim = (Claim *)self;
+  return PyUnicode_FromFormat("<ringbus.Claim of %zu bytes%s>", claim->length,
+                              claim->producer ? "" : ", done");
 }
 
 static PyObject *claim_view(PyObject *self, void *unused) {
@@ -498,6 +468,7 @@ static PyType_Slot claim_slots[] = {
              "was "
              "an\nexception."},
     {Py_tp_dealloc, (void *)claim_dealloc},
+    {Py_tp_repr, (void *)claim_repr},
     {Py_tp_methods, claim_methods},
     {Py_tp_getset, claim_properties},
     {Py_sq_length, (void *)claim_length},
@@ -516,13 +487,13 @@ static PyObject *producer_wait(PyObject *self, PyObject *const *args, Py_ssize_t
   Producer *producer = (Producer *)self;
   PyObject *values[3];
   int64_t timeout_ns;
-  uint32_t tag;
-  size_t length = 0;
+  struct offer offer = {.producer = producer};
   if (!take_arguments(&signature, args, count, keywords, values) ||
-      (values[0] && !size_from(values[0], "length", &length)) || !tag_from(values[1], &tag) ||
-      !timeout_from(values[2], &timeout_ns) || !can_send(producer))
+      (values[0] && !size_from(values[0], "length", &offer.length)) ||
+      !tag_from(values[1], &offer.tag) || !timeout_from(values[2], &timeout_ns) ||
+      !can_send(producer))
     return NULL;
-  int result = await_room(producer, length, tag, timeout_ns);
+  int result = await_room(&offer, timeout_ns);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, SENDING);
 }
 
@@ -539,14 +510,12 @@ static PyObject *producer_drain(PyObject *self, PyObject *const *args, Py_ssize_
   if (!take_arguments(&signature, args, count, keywords, values) ||
       !timeout_from(values[0], &timeout_ns) || !can_send(producer))
     return NULL;
-  int result =
-      wait_in_slices(wait_for_drain, producer->handle, timeout_ns,
-                     (void *const *)(void *)&producer->handle, &producer->in_use, true, "producer");
+  int result = wait_in_slices(wait_for_drain, producer->base.handle, timeout_ns, &producer->base);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, NEITHER);
 }
 
 static PyObject *producer_tell(PyObject *self, PyObject *unused) {
-  Producer *producer = (Producer *)self;
+  Handle *producer = (Handle *)self;
   uint64_t position, count;
   (void)unused;
   if (!usable(producer))
@@ -562,7 +531,7 @@ static PyObject *producer_finish(PyObject *self, PyObject *unused) {
   (void)unused;
   if (!can_send(producer))
     return NULL;
-  int result = ringbus_producer_finish(producer->handle);
+  int result = ringbus_producer_finish(producer->base.handle);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, SENDING);
 }
 
@@ -570,61 +539,26 @@ static PyObject *producer_close(PyObject *self, PyObject *unused) {
   Producer *producer = (Producer *)self;
   Claim *claim = producer->claim;
   (void)unused;
-  if (is_in_use(producer))
-    return raise_in_use("producer");
+  if (is_in_use(&producer->base))
+    return raise_in_use(&producer->base);
   if (claim && !claim_is_not_viewed(claim))
     return NULL;
-  ringbus_producer *handle = producer->handle;
-  if (handle) {
-    producer->handle = NULL;
-    if (claim) { /* the library gives it up when it detaches */
-      Py_INCREF(self);
-      claim_end(claim);
-    }
-    Py_BEGIN_ALLOW_THREADS;
-    /* -ECHILD in a forked child, where there is nothing to leave */
-    ringbus_producer_detach(handle);
-    Py_END_ALLOW_THREADS;
-    if (claim)
-      Py_DECREF((PyObject *)producer);
-  }
+  ringbus_producer *handle = producer->base.handle;
+  producer->base.handle = NULL;
+  if (claim) /* the library gives it up when it detaches */
+    claim_end(claim);
+  Py_BEGIN_ALLOW_THREADS;
+  /* -ECHILD in a forked child, where there is nothing to leave */
+  ringbus_producer_detach(handle);
+  Py_END_ALLOW_THREADS;
   return Py_NewRef(Py_None);
 }
 
 static PyObject *producer_exit(PyObject *self, PyObject *args) {
-  PyObject *type, *value, *traceback;
-  if (!PyArg_ParseTuple(args, "OOO:__exit__", &type, &value, &traceback))
-    return NULL;
-  PyObject *closed = producer_close(self, NULL);
-  /* With views still in a traceback it leaves when they have gone, and their error is the one to see. */
-  if (!closed && type != Py_None && PyErr_ExceptionMatches(PyExc_BufferError)) {
-    PyErr_Clear();
-    return Py_NewRef(Py_None);
-  }
-  return closed;
+  return exit_closing(self, args, producer_close);
 }
 
-static PyObject *producer_repr(PyObject *self) {
-  const Producer *producer = (Producer *)self;
-  return PyUnicode_FromFormat("<ringbus.Producer of %R%s>", producer->ring->path,
-                              producer->handle ? "" : ", closed");
-}
-
-static PyObject *get_ring(PyObject *self, void *unused) {
-  (void)unused;
-  return Py_NewRef((PyObject *)((Producer *)self)->ring);
-}
-
-static PyObject *get_closed(PyObject *self, void *unused) {
-  (void)unused;
-  return PyBool_FromLong(!((Producer *)self)->handle);
-}
-
-static PyGetSetDef properties[] = {
-    {"ring", get_ring, NULL, "the ring it belongs to", NULL},
-    {"closed", get_closed, NULL, "close was called", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
+static PyGetSetDef properties[] = {RING_PROPERTY, CLOSED_PROPERTY, {NULL, NULL, NULL, NULL, NULL}};
 
 static PyMethodDef methods[] = {
     {"send", WITH_KEYWORDS(producer_send), METH_FASTCALL | METH_KEYWORDS,
@@ -677,7 +611,7 @@ static PyMethodDef methods[] = {
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)"Publishes messages: see Ring.producer. For one thread at a time."},
     {Py_tp_dealloc, (void *)producer_dealloc},
-    {Py_tp_repr, (void *)producer_repr},
+    {Py_tp_repr, (void *)handle_repr},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {0, NULL},

@@ -13,20 +13,15 @@
 #include "module.h"
 
 typedef struct {
-  PyObject base;
-  ringbus_consumer *consumer; /* one of the two; both NULL: closed */
-  ringbus_observer *observer;
-  Ring *ring;
+  Handle base;                        /* a ringbus_consumer, or a ringbus_observer */
   uint64_t told_messages, told_bytes; /* lost, of which Lapped has told */
   uint64_t borrows;   /* a release begins the next; messages of earlier ones are invalid */
   size_t borrowed;    /* not released */
   Py_ssize_t exports; /* views of what is borrowed */
-  unsigned in_use;
-  int pending; /* -EOVERFLOW that was met behind the last message of a batch */
-  bool is_observer;
-  bool awaited; /* an event loop polls its descriptor */
-  bool shared;  /* a member of a shared group */
-  bool may_lap; /* its group is not always waited for */
+  int pending;        /* -EOVERFLOW that was met behind the last message of a batch */
+  bool awaited;       /* an event loop polls its descriptor */
+  bool shared;        /* a member of a shared group */
+  bool may_lap;       /* its group is not always waited for */
   /* of the message that was received last */
   bool redelivered;
   uint32_t tag;
@@ -65,16 +60,6 @@ static bool start_from(PyObject *object, enum ringbus_start *start, uint64_t *po
     return false;
   *start = (enum ringbus_start)value;
   return true;
-}
-
-static Reader *new_reader(Ring *ring, PyTypeObject *type) {
-  Reader *reader = PyObject_New(Reader, type);
-  if (!reader)
-    return NULL;
-  memset((char *)reader + sizeof reader->base, 0, sizeof *reader - sizeof reader->base);
-  reader->is_observer = type == observer_type;
-  reader->ring = (Ring *)Py_NewRef((PyObject *)ring);
-  return reader;
 }
 
 /* Whether a group may be lapped: an existing one keeps its own policy. */
@@ -132,7 +117,7 @@ PyObject *consumer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
   PyObject *policy_word = NULL, *max_lag = NULL, *start = NULL, *wait_word = NULL, *look = NULL;
   int policy = 0, shared = 0, at_most_once = 0, end = 0, wait = 0, result;
   size_t lag = 0;
-  Ring *ring = (Ring *)self;
+  Handle *ring = (Handle *)self;
   if (!PyArg_ParseTupleAndKeywords(args, keywords, "|z$OppOOpzOO:consumer", names, &options.group,
                                    &policy_word, &shared, &at_most_once, &max_lag, &start, &end,
                                    &options.name, &wait_word, &look) ||
@@ -147,26 +132,23 @@ PyObject *consumer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
   options.max_lag = lag;
   options.end_without_producer = end;
   options.wait = (enum ringbus_wait)wait;
-  Reader *reader = new_reader(ring, consumer_type);
-  if (!reader)
-    return NULL;
+  Reader *reader = new_handle(consumer_type, sizeof *reader, "consumer", (Ring *)self);
   ringbus_consumer *handle = NULL;
-  ringbus_ring *ring_of_it = ring_handle(ring);
-  if (!ring_of_it) {
-    Py_DECREF((PyObject *)reader);
+  if (!reader || !is_open(ring)) {
+    Py_XDECREF((PyObject *)reader);
     return NULL;
   }
-  ring->in_use++;
+  begin_use(ring);
   Py_BEGIN_ALLOW_THREADS;
-  result = ringbus_consumer_attach(ring_of_it, &options, &handle);
+  result = ringbus_consumer_attach(ring->handle, &options, &handle);
   Py_END_ALLOW_THREADS;
-  ring->in_use--;
+  end_use(ring);
   if (result != 0) {
     raise_detail(result, READING);
     Py_DECREF((PyObject *)reader);
     return NULL;
   }
-  reader->consumer = handle;
+  reader->base.handle = handle;
   reader->shared = shared;
   reader->may_lap = group_may_be_lapped(ring->handle, &options);
   ringbus_consumer_lost(handle, &reader->told_messages, &reader->told_bytes);
@@ -184,80 +166,70 @@ PyObject *observer_attach(PyObject *self, PyObject *args, PyObject *keywords) {
   static char *names[] = {"start", NULL};
   struct ringbus_observer_options options = {0};
   PyObject *start = NULL;
-  Ring *ring = (Ring *)self;
+  ringbus_observer *handle = NULL;
+  Handle *ring = (Handle *)self;
   if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$O:observer", names, &start) ||
       !start_from(start, &options.start, &options.position))
     return NULL;
-  Reader *reader = new_reader(ring, observer_type);
+  Reader *reader = new_handle(observer_type, sizeof *reader, "observer", (Ring *)self);
   if (!reader)
     return NULL;
-  ringbus_ring *ring_of_it = ring_handle(ring);
-  int result =
-      ring_of_it ? ringbus_observer_attach(ring_of_it, &options, &reader->observer) : RAISED;
+  int result = is_open(ring) ? ringbus_observer_attach(ring->handle, &options, &handle) : RAISED;
   if (result != 0) {
-    reader->observer = NULL;
     raise_detail(result, READING);
     Py_CLEAR(reader);
+  } else {
+    reader->base.handle = handle;
   }
   return (PyObject *)reader;
 }
 
+static bool is_observer(const Reader *reader) {
+  return Py_TYPE((PyObject *)(uintptr_t)reader) == observer_type;
+}
+
+/* Leaves; without the interpreter's lock. */
+static void detach(void *handle, bool observer) {
+  if (observer)
+    ringbus_observer_detach(handle);
+  else
+    ringbus_consumer_detach(handle);
+}
+
 static void reader_dealloc(PyObject *self) {
-  Reader *reader = (Reader *)self;
-  PyTypeObject *type = Py_TYPE(self);
-  ringbus_consumer_detach(reader->consumer);
-  ringbus_observer_detach(reader->observer);
+  Handle *reader = (Handle *)self;
+  detach(reader->handle, is_observer((Reader *)self));
   Py_DECREF((PyObject *)reader->ring);
-  PyObject_Free(self);
-  Py_DECREF((PyObject *)type);
+  free_object(self);
 }
 
 /* ---------------------------------------------------------------- the library's calls */
 
 static int call_recv(const Reader *reader, void *buffer, size_t size,
                      struct ringbus_message *message) {
-  return reader->consumer ? ringbus_consumer_recv(reader->consumer, buffer, size, message)
-                          : ringbus_observer_recv(reader->observer, buffer, size, message);
+  return is_observer(reader) ? ringbus_observer_recv(reader->base.handle, buffer, size, message)
+                             : ringbus_consumer_recv(reader->base.handle, buffer, size, message);
 }
 
 static int call_tell(const Reader *reader, uint64_t *position, uint64_t *count) {
-  return reader->consumer ? ringbus_consumer_tell(reader->consumer, position, count)
-                          : ringbus_observer_tell(reader->observer, position, count);
+  return is_observer(reader) ? ringbus_observer_tell(reader->base.handle, position, count)
+                             : ringbus_consumer_tell(reader->base.handle, position, count);
 }
 
 static int call_seek(const Reader *reader, enum ringbus_start start, uint64_t position) {
-  return reader->consumer ? ringbus_consumer_seek(reader->consumer, start, position)
-                          : ringbus_observer_seek(reader->observer, start, position);
+  return is_observer(reader) ? ringbus_observer_seek(reader->base.handle, start, position)
+                             : ringbus_consumer_seek(reader->base.handle, start, position);
 }
 
 static int call_lost(const Reader *reader, uint64_t *messages, uint64_t *bytes) {
-  return reader->consumer ? ringbus_consumer_lost(reader->consumer, messages, bytes)
-                          : ringbus_observer_lost(reader->observer, messages, bytes);
+  return is_observer(reader) ? ringbus_observer_lost(reader->base.handle, messages, bytes)
+                             : ringbus_consumer_lost(reader->base.handle, messages, bytes);
 }
 
 /* ---------------------------------------------------------------- what may be done with it now */
 
-static const char *name_of(const Reader *reader) {
-  return reader->is_observer ? "observer" : "consumer";
-}
-
-static bool is_forked(const Reader *reader) {
-  return (reader->consumer || reader->observer) && call_lost(reader, NULL, NULL) == -ECHILD;
-}
-
-/* Whether another thread is in the midst of a call. One whose call was under way at a fork is not in the
- * child. */
-static bool is_in_use(const Reader *reader) { return reader->in_use && !is_forked(reader); }
-
-static bool usable(Reader *reader) {
-  if (is_in_use(reader))
-    raise_in_use(name_of(reader));
-  else if (!reader->consumer && !reader->observer)
-    raise_closed(name_of(reader));
-  else
-    return true;
-  return false;
-}
+/* What is borrowed may stay so. */
+static bool ready(Reader *reader) { return usable(&reader->base); }
 
 static bool not_viewed(Py_ssize_t exports) {
   if (exports)
@@ -268,7 +240,7 @@ static bool not_viewed(Py_ssize_t exports) {
 
 /* 0, -errno, or RAISED: Lapped, if what was borrowed may have been overwritten while it was looked at. */
 static int still_valid(const Reader *reader) {
-  int valid = ringbus_consumer_still_valid(reader->consumer);
+  int valid = ringbus_consumer_still_valid(reader->base.handle);
   return valid == -EOVERFLOW
              ? raise_lapped(0, 0, "what was borrowed was overwritten meanwhile: do not believe it")
              : valid;
@@ -277,7 +249,7 @@ static int still_valid(const Reader *reader) {
 /* The same, and it is released. */
 static int release_all(Reader *reader) {
   int valid = still_valid(reader);
-  int result = ringbus_consumer_release(reader->consumer);
+  int result = ringbus_consumer_release(reader->base.handle);
   reader->borrows++;
   reader->borrowed = 0;
   return valid == RAISED ? RAISED : result;
@@ -285,7 +257,7 @@ static int release_all(Reader *reader) {
 
 /* For what cannot be done while anything is borrowed, and so releases it first. Raises. */
 static bool settled(Reader *reader) {
-  if (!usable(reader) || !not_viewed(reader->exports))
+  if (!ready(reader) || !not_viewed(reader->exports))
     return false;
   if (!reader->borrowed)
     return true;
@@ -299,20 +271,17 @@ static bool settled(Reader *reader) {
 
 static int call_wait(void *context, int64_t timeout_ns) {
   const Reader *reader = context;
-  return reader->consumer ? ringbus_consumer_wait(reader->consumer, timeout_ns)
-                          : ringbus_observer_wait(reader->observer, timeout_ns);
-}
-
-static int wait_for_message(Reader *reader, int64_t timeout_ns) {
-  void *const *handle = reader->consumer ? (void *const *)(void *)&reader->consumer
-                                         : (void *const *)(void *)&reader->observer;
-  return wait_in_slices(call_wait, reader, timeout_ns, handle, &reader->in_use, true,
-                        name_of(reader));
+  return is_observer(reader) ? ringbus_observer_wait(reader->base.handle, timeout_ns)
+                             : ringbus_consumer_wait(reader->base.handle, timeout_ns);
 }
 
 /* The exception for a result; returns NULL. */
 static PyObject *raise_result(Reader *reader, int result) {
   uint64_t messages, bytes;
+  if (result == -EBUSY)
+    return raise_text(result, READING,
+                      "a member of a shared group borrows one message or batch at a time: release "
+                      "it first");
   if (result != -EOVERFLOW || call_lost(reader, &messages, &bytes) != 0)
     return raise_error(result, READING);
   uint64_t more = messages - reader->told_messages, more_bytes = bytes - reader->told_bytes;
@@ -329,35 +298,29 @@ static PyObject *raise_result(Reader *reader, int result) {
 
 /* ---------------------------------------------------------------- receiving */
 
-/* attempt, and wait, until it answers something else than -EAGAIN, or time is over; as long as the
- * reader is as `allowed` says: settled, or just usable. */
+/* attempt, and wait, until it answers something else than -EAGAIN (of a shared group another member may
+ * have been faster), or time is over; as long as the reader is as `allowed` says: settled, or ready. */
 static int until(Reader *reader, PyObject *timeout, bool (*allowed)(Reader *),
                  int (*attempt)(Reader *, void *), void *context) {
-  int64_t timeout_ns, left, begin = 0;
-  int result;
+  int64_t timeout_ns;
   if (!timeout_from(timeout, &timeout_ns) || !allowed(reader))
     return RAISED;
-  if (reader->pending) {
-    result = reader->pending;
-    reader->pending = 0;
+  int result = reader->pending;
+  reader->pending = 0;
+  if (result == 0)
+    result = attempt(reader, context);
+  if (result != -EAGAIN)
     return result;
-  }
-  result = attempt(reader, context);
-  if (result == -EAGAIN && timeout_ns > 0)
-    begin = now_ns();
-  for (left = timeout_ns; result == -EAGAIN;) {
-    result = wait_for_message(reader, left);
+  const struct patience patience = patience_of(timeout_ns);
+  for (int64_t left = timeout_ns; result == -EAGAIN; left = time_left(&patience)) {
+    result = wait_in_slices(call_wait, reader, left, &reader->base);
     if (result != 0)
       return result;
     if (!allowed(reader)) /* a signal's handler may have used it */
       return RAISED;
     result = attempt(reader, context);
-    if (left == 0) /* was the last: of a shared group another member may have been faster */
+    if (left == 0)
       break;
-    if (timeout_ns > 0) {
-      left = timeout_ns - (now_ns() - begin);
-      left = left > 0 ? left : 0;
-    }
   }
   return result;
 }
@@ -368,12 +331,57 @@ static void note(Reader *reader, const struct ringbus_message *message) {
   reader->redelivered = message->redelivered;
 }
 
-/* The next message as bytes, in *out. It is asked for its length, copied, and then released: its
- * bytes are looked at but once. */
+/* Whether what is borrowed stays as it is, and can be put back by a seek. */
+static bool is_plain(const Reader *reader) {
+  return !is_observer(reader) && !reader->may_lap && !reader->shared;
+}
+
+#define MOST_BORROWED 256 /* at once */
+
+/* For plain consumers: as many of the next messages as are there, up to max, are borrowed, taken (which
+ * looks at them but once), and released; from the one that take refuses on they are put back. *got
+ * grows. Returns 0 if that was all, or why not: what the library or take has said. */
+static int take_batch(Reader *reader, size_t max, size_t *got,
+                      int (*take)(void *context, const struct ringbus_message *message),
+                      void *context) {
+  struct ringbus_message found[MOST_BORROWED];
+  int result = 0;
+  while (result == 0 && *got < max) {
+    size_t most = max - *got, count, i = 0;
+    result = ringbus_consumer_borrow_batch(reader->base.handle, found,
+                                           most < MOST_BORROWED ? most : MOST_BORROWED, &count);
+    while (result == 0 && i < count)
+      if ((result = take(context, &found[i])) == 0)
+        i++;
+    *got += i;
+    if (i)
+      note(reader, &found[i - 1]);
+    int left = i < count
+                   ? ringbus_consumer_seek(reader->base.handle, RINGBUS_POSITION, found[i].position)
+               : count ? ringbus_consumer_release(reader->base.handle)
+                       : 0;
+    if (result == 0)
+      result = left;
+  }
+  return result;
+}
+
+static int take_bytes(void *out, const struct ringbus_message *message) {
+  PyObject *bytes = PyBytes_FromStringAndSize(message->data, (Py_ssize_t)message->length);
+  *(PyObject **)out = bytes;
+  return bytes ? 0 : RAISED;
+}
+
+/* The next message as bytes, in *out. Where it may be overwritten, or could not be put back, it is asked
+ * for its length, copied, and then released. */
 static int attempt_bytes(Reader *reader, void *out) {
   struct ringbus_message message;
   PyObject *bytes = NULL;
   char nothing; /* an address, where an empty message may be copied to */
+  if (is_plain(reader)) {
+    size_t got = 0;
+    return take_batch(reader, 1, &got, take_bytes, out);
+  }
   int result = call_recv(reader, &nothing, 0, &message);
   while (result == -EMSGSIZE) { /* again if it was another one the second time */
     size_t size = message.length;
@@ -435,20 +443,32 @@ static int end_batch(Reader *reader, size_t got, int result) {
   return 0;
 }
 
+static int append(PyObject *list, PyObject *bytes) {
+  int result = PyList_Append(list, bytes);
+  Py_DECREF(bytes);
+  return result == 0 ? 0 : RAISED;
+}
+
+static int take_into_list(void *list, const struct ringbus_message *message) {
+  PyObject *bytes;
+  int result = take_bytes(&bytes, message);
+  return result == 0 ? append(list, bytes) : result;
+}
+
 static int attempt_list(Reader *reader, void *context) {
   struct list *list = context;
   int result = 0;
-  while (list->got < list->max) {
-    PyObject *bytes;
-    result = attempt_bytes(reader, &bytes);
-    if (result != 0)
-      break;
-    int appended = PyList_Append(list->list, bytes);
-    Py_DECREF(bytes);
-    if (appended != 0)
-      return RAISED;
-    list->got++;
-  }
+  if (is_plain(reader))
+    result = take_batch(reader, list->max, &list->got, take_into_list, list->list);
+  else
+    while (result == 0 && list->got < list->max) {
+      PyObject *bytes;
+      result = attempt_bytes(reader, &bytes);
+      if (result == 0)
+        result = append(list->list, bytes);
+      if (result == 0)
+        list->got++;
+    }
   return end_batch(reader, list->got, result);
 }
 
@@ -490,7 +510,8 @@ static int attempt_into(Reader *reader, void *context) {
     note(reader, &message);
     into->length = message.length;
   } else if (result == -EMSGSIZE) {
-    raise_error(result, READING);
+    raise_text(result, READING,
+               "the buffer is shorter than the message, which needs `needed` bytes");
     add_number("needed", message.length);
     return RAISED;
   }
@@ -520,9 +541,9 @@ static PyObject *reader_wait(PyObject *self, PyObject *const *args, Py_ssize_t c
   PyObject *values[1];
   int64_t timeout_ns;
   if (!take_arguments(&signature, args, count, keywords, values) ||
-      !timeout_from(values[0], &timeout_ns) || !usable(reader))
+      !timeout_from(values[0], &timeout_ns) || !ready(reader))
     return NULL;
-  int result = reader->pending ? 0 : wait_for_message(reader, timeout_ns);
+  int result = reader->pending ? 0 : wait_in_slices(call_wait, reader, timeout_ns, &reader->base);
   return result == 0 ? Py_NewRef(Py_None) : raise_result(reader, result);
 }
 
@@ -534,7 +555,7 @@ static PyObject *reader_tell(PyObject *self, PyObject *unused) {
   Reader *reader = (Reader *)self;
   uint64_t position, count;
   (void)unused;
-  if (!usable(reader))
+  if (!ready(reader))
     return NULL;
   int result = call_tell(reader, &position, &count);
   return result == 0 ? pair(position, count) : raise_result(reader, result);
@@ -544,7 +565,7 @@ static PyObject *reader_lost(PyObject *self, PyObject *unused) {
   Reader *reader = (Reader *)self;
   uint64_t messages, bytes;
   (void)unused;
-  if (!usable(reader))
+  if (!ready(reader))
     return NULL;
   int result = call_lost(reader, &messages, &bytes);
   return result == 0 ? pair(messages, bytes) : raise_result(reader, result);
@@ -572,53 +593,27 @@ static PyObject *reader_seek(PyObject *self, PyObject *where) {
 
 static PyObject *reader_close(PyObject *self, PyObject *unused) {
   Reader *reader = (Reader *)self;
+  bool observer = is_observer(reader);
   (void)unused;
-  if (is_in_use(reader))
-    return raise_in_use(name_of(reader));
-  if (reader->awaited && !is_forked(reader))
+  if (is_in_use(&reader->base))
+    return raise_in_use(&reader->base);
+  if (reader->awaited && !is_forked(&reader->base))
     return raise_text(-EBUSY, READING, "a task awaits a message of this consumer: cancel it first");
   if (!not_viewed(reader->exports))
     return NULL;
-  ringbus_consumer *consumer = reader->consumer;
-  ringbus_observer *observer = reader->observer;
-  reader->consumer = NULL;
-  reader->observer = NULL;
+  if (reader->base.poller)
+    poller_drop(&reader->base);
+  void *handle = reader->base.handle;
+  reader->base.handle = NULL;
   Py_BEGIN_ALLOW_THREADS;
   /* -ECHILD in a forked child, where there is nothing to leave */
-  ringbus_consumer_detach(consumer);
-  ringbus_observer_detach(observer);
+  detach(handle, observer);
   Py_END_ALLOW_THREADS;
   return Py_NewRef(Py_None);
 }
 
 static PyObject *reader_exit(PyObject *self, PyObject *args) {
-  PyObject *type, *value, *traceback;
-  if (!PyArg_ParseTuple(args, "OOO:__exit__", &type, &value, &traceback))
-    return NULL;
-  PyObject *closed = reader_close(self, NULL);
-  /* With views still in a traceback it leaves when they have gone, and their error is the one to see. */
-  if (!closed && type != Py_None && PyErr_ExceptionMatches(PyExc_BufferError)) {
-    PyErr_Clear();
-    return Py_NewRef(Py_None);
-  }
-  return closed;
-}
-
-static PyObject *reader_repr(PyObject *self) {
-  const Reader *reader = (Reader *)self;
-  return PyUnicode_FromFormat("<ringbus.%s of %R%s>", reader->is_observer ? "Observer" : "Consumer",
-                              reader->ring->path,
-                              reader->consumer || reader->observer ? "" : ", closed");
-}
-
-static PyObject *get_ring(PyObject *self, void *unused) {
-  (void)unused;
-  return Py_NewRef((PyObject *)((Reader *)self)->ring);
-}
-
-static PyObject *get_closed(PyObject *self, void *unused) {
-  (void)unused;
-  return PyBool_FromLong(!((Reader *)self)->consumer && !((Reader *)self)->observer);
+  return exit_closing(self, args, reader_close);
 }
 
 static PyObject *get_tag(PyObject *self, void *unused) {
@@ -637,8 +632,7 @@ static PyObject *get_redelivered(PyObject *self, void *unused) {
 }
 
 #define READER_PROPERTIES                                                                          \
-  {"ring", get_ring, NULL, "the ring it belongs to", NULL},                                        \
-      {"closed", get_closed, NULL, "close was called", NULL},                                      \
+  RING_PROPERTY, CLOSED_PROPERTY,                                                                  \
       {"tag", get_tag, NULL, "of the message received last: its tag, 0 if it has none", NULL}, {   \
     "position", get_position, NULL,                                                                \
         "of the message received last: unique as long as the ring lives", NULL                     \
@@ -687,50 +681,44 @@ static PyObject *get_redelivered(PyObject *self, void *unused) {
 
 struct records {
   Py_buffer *view;
-  size_t size, max, got;
+  size_t size, max, taken, got;
+  uint32_t other; /* the size of one that is no such record */
 };
 
-/* Each is borrowed, looked at, copied, and released; one of another length is put back. */
+static int take_record(void *context, const struct ringbus_message *message) {
+  struct records *records = context;
+  if (message->length != records->size) {
+    records->other = message->length;
+    return -EMSGSIZE;
+  }
+  memcpy((char *)records->view->buf + records->taken++ * records->size, message->data,
+         records->size);
+  return 0;
+}
+
 static int attempt_records(Reader *reader, void *context) {
   struct records *records = context;
-  struct ringbus_message message;
-  int result = 0;
-  while (result == 0 && records->got < records->max) {
-    result = ringbus_consumer_borrow(reader->consumer, &message);
-    if (result == 0 && message.length != records->size) {
-      result = ringbus_consumer_seek(reader->consumer, RINGBUS_POSITION, message.position);
-      if (result != 0 || records->got)
-        break;
-      PyErr_Format(PyExc_ValueError,
-                   "the next message has %u bytes, a record %zu: receive it with recv",
-                   (unsigned)message.length, records->size);
-      return RAISED;
-    }
-    if (result == 0) {
-      memcpy((char *)records->view->buf + records->got * records->size, message.data,
-             records->size);
-      result = ringbus_consumer_release(reader->consumer);
-    }
-    if (result == 0) {
-      note(reader, &message);
-      records->got++;
-    }
-  }
-  return end_batch(reader, records->got, result);
+  int result = take_batch(reader, records->max, &records->got, take_record, records);
+  if (result != -EMSGSIZE || records->got)
+    return end_batch(reader, records->got, result);
+  PyErr_Format(PyExc_ValueError,
+               "the next message has %u bytes, a record %zu: receive it with recv",
+               (unsigned)records->other, records->size);
+  return RAISED;
 }
 
 static PyObject *consumer_recv_records_into(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                             PyObject *keywords) {
   static const struct signature signature = {"recv_records_into", {"records", "timeout"}, 1, 2};
   Reader *reader = (Reader *)self;
-  struct records records = {NULL, 0, 0, 0};
+  struct records records = {0};
   PyObject *values[2];
   Py_buffer view;
   int result = RAISED;
   if (!take_arguments(&signature, args, count, keywords, values) ||
       PyObject_GetBuffer(values[0], &view, PyBUF_CONTIG) != 0)
     return NULL;
-  if (reader->shared || reader->may_lap) { /* where what does not fit could not be put back */
+  if (!is_plain(reader)) { /* where what does not fit could not be put back */
     PyErr_SetString(PyExc_ValueError, "records can be received by a consumer whose group is always "
                                       "waited for and not shared: use recv_batch");
   } else if (view.ndim > 0 && view.len > 0) {
@@ -772,15 +760,15 @@ static int skip_to_newest(Reader *reader) {
   int result = -EOVERFLOW;
   for (int tries = 0; tries < 100 && result == -EOVERFLOW; tries++) {
     uint64_t first = UINT64_MAX, last = UINT64_MAX; /* no message's */
-    result = skip_some(reader->consumer, FEW_SKIPPED, &last);
+    result = skip_some(reader->base.handle, FEW_SKIPPED, &last);
     first = last;
     /* a lap is enough for one call */
-    while (result == 0 && last - first <= reader->ring->capacity) {
-      reader->in_use++;
+    while (result == 0 && last - first <= reader->base.ring->capacity) {
+      Handle *of = begin_use(&reader->base);
       Py_BEGIN_ALLOW_THREADS;
-      result = skip_some(reader->consumer, MANY_SKIPPED, &last);
+      result = skip_some(reader->base.handle, MANY_SKIPPED, &last);
       Py_END_ALLOW_THREADS;
-      reader->in_use--;
+      end_use(of);
       if (PyErr_CheckSignals() != 0 || !settled(reader))
         return RAISED;
     }
@@ -800,7 +788,10 @@ static void told_of_lost(Reader *reader) {
  * next call's to tell. Returns NULL. */
 static PyObject *raise_not_skipped(Reader *reader, int result) {
   uint64_t lost;
-  if (result != -EOVERFLOW && call_lost(reader, &lost, NULL) == 0 && lost != reader->told_messages)
+  bool mine =
+      reader->base.handle && !is_in_use(&reader->base); /* still, behind a signal's handler */
+  if (mine && result != -EOVERFLOW && call_lost(reader, &lost, NULL) == 0 &&
+      lost != reader->told_messages)
     reader->pending = -EOVERFLOW;
   return raise_result(reader, result);
 }
@@ -873,12 +864,7 @@ static PyObject *consumer_latest(PyObject *self, PyObject *const *args, Py_ssize
 
 /* ---------------------------------------------------------------- consumer: borrowing */
 
-static Message *new_message(void) {
-  Message *message = PyObject_New(Message, message_type);
-  if (message)
-    memset((char *)message + sizeof message->base, 0, sizeof *message - sizeof message->base);
-  return message;
-}
+static Message *new_message(void) { return new_object(message_type, sizeof(Message)); }
 
 static void lend(Reader *reader, Message *message, const struct ringbus_message *found) {
   message->reader = (Reader *)Py_NewRef((PyObject *)reader);
@@ -894,7 +880,7 @@ static void lend(Reader *reader, Message *message, const struct ringbus_message 
 
 static int attempt_borrow(Reader *reader, void *message) {
   struct ringbus_message found;
-  int result = ringbus_consumer_borrow(reader->consumer, &found);
+  int result = ringbus_consumer_borrow(reader->base.handle, &found);
   if (result == 0)
     lend(reader, message, &found);
   return result;
@@ -909,20 +895,18 @@ static PyObject *consumer_borrow(PyObject *self, PyObject *const *args, Py_ssize
   Message *message = new_message();
   if (!message)
     return NULL;
-  int result = until((Reader *)self, values[0], usable, attempt_borrow, message);
+  int result = until((Reader *)self, values[0], ready, attempt_borrow, message);
   if (result == 0)
     return (PyObject *)message;
   Py_DECREF((PyObject *)message);
   return raise_result((Reader *)self, result);
 }
 
-#define MOST_BORROWED 256 /* at once */
-
 /* Into messages that are there already, so that nothing can fail once something is borrowed. */
 static int attempt_borrow_list(Reader *reader, void *context) {
   struct list *list = context;
   struct ringbus_message found[MOST_BORROWED];
-  int result = ringbus_consumer_borrow_batch(reader->consumer, found, list->max, &list->got);
+  int result = ringbus_consumer_borrow_batch(reader->base.handle, found, list->max, &list->got);
   for (size_t i = 0; result == 0 && i < list->got; i++)
     lend(reader, (Message *)PyList_GetItem(list->list, (Py_ssize_t)i), &found[i]);
   return result;
@@ -948,7 +932,7 @@ static PyObject *consumer_borrow_batch(PyObject *self, PyObject *const *args, Py
     Py_XDECREF(message);
   }
   if (result == 0)
-    result = until((Reader *)self, values[1], usable, attempt_borrow_list, &list);
+    result = until((Reader *)self, values[1], ready, attempt_borrow_list, &list);
   if (result == 0 && PyList_SetSlice(list.list, (Py_ssize_t)list.got, PY_SSIZE_T_MAX, NULL) == 0) {
     PyObject_GC_Track(list.list);
     return list.list;
@@ -960,7 +944,7 @@ static PyObject *consumer_borrow_batch(PyObject *self, PyObject *const *args, Py
 static PyObject *consumer_release(PyObject *self, PyObject *unused) {
   Reader *reader = (Reader *)self;
   (void)unused;
-  if (!usable(reader) || !not_viewed(reader->exports))
+  if (!ready(reader) || !not_viewed(reader->exports))
     return NULL;
   int result = release_all(reader);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
@@ -970,18 +954,20 @@ static PyObject *consumer_fileno(PyObject *self, PyObject *unused) {
   Reader *reader = (Reader *)self;
   int fd;
   (void)unused;
-  if (!usable(reader))
+  if (!ready(reader))
     return NULL;
-  int result = ringbus_consumer_event_fd(reader->consumer, &fd);
+  int result = ringbus_consumer_event_fd(reader->base.handle, &fd);
   return result == 0 ? PyLong_FromLong(fd) : raise_error(result, READING);
 }
 
 static PyObject *consumer_arm(PyObject *self, PyObject *unused) {
   Reader *reader = (Reader *)self;
   (void)unused;
-  if (!usable(reader))
+  if (!ready(reader))
     return NULL;
-  int result = ringbus_consumer_event_arm(reader->consumer);
+  int result = ringbus_consumer_event_arm(reader->base.handle);
+  if (result == -EINVAL)
+    return raise_text(result, READING, "there is no descriptor to arm: call fileno first");
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, READING);
 }
 
@@ -991,13 +977,13 @@ static PyObject *consumer_await_begin(PyObject *self, PyObject *unused) {
   Reader *reader = (Reader *)self;
   int fd;
   (void)unused;
-  if (!usable(reader))
+  if (!ready(reader))
     return NULL;
   if (reader->awaited)
     return raise_text(-EBUSY, READING, "another task awaits a message of this consumer");
-  int result = ringbus_consumer_event_fd(reader->consumer, &fd);
+  int result = ringbus_consumer_event_fd(reader->base.handle, &fd);
   if (result == 0)
-    result = ringbus_consumer_event_arm(reader->consumer);
+    result = ringbus_consumer_event_arm(reader->base.handle);
   if (result != 0)
     return raise_error(result, READING);
   reader->awaited = true;
@@ -1013,21 +999,15 @@ static PyObject *consumer_await_end(PyObject *self, PyObject *unused) {
 /* ---------------------------------------------------------------- message */
 
 static void message_dealloc(PyObject *self) {
-  Message *message = (Message *)self;
-  PyTypeObject *type = Py_TYPE(self);
-  Py_XDECREF((PyObject *)message->reader);
-  PyObject_Free(self);
-  Py_DECREF((PyObject *)type);
+  Py_XDECREF((PyObject *)((Message *)self)->reader);
+  free_object(self);
 }
 
 static bool message_is_borrowed(const Message *message) {
   const Reader *reader = message->reader;
-  if (message->released || message->borrows != reader->borrows)
-    PyErr_SetString(PyExc_ValueError, "the message was released already");
-  else if (!reader->consumer)
-    raise_closed("consumer");
-  else
-    return true;
+  if (!message->released && message->borrows == reader->borrows)
+    return is_open(&reader->base);
+  PyErr_SetString(PyExc_ValueError, "the message was released already");
   return false;
 }
 
@@ -1035,7 +1015,7 @@ static PyObject *message_release(PyObject *self, PyObject *unused) {
   Message *message = (Message *)self;
   Reader *reader = message->reader;
   (void)unused;
-  if (!message_is_borrowed(message) || !usable(reader) || !not_viewed(message->exports))
+  if (!message_is_borrowed(message) || !ready(reader) || !not_viewed(message->exports))
     return NULL;
   message->released = true;
   int result = --reader->borrowed ? still_valid(reader) : release_all(reader);
@@ -1056,9 +1036,9 @@ static PyObject *message_exit(PyObject *self, PyObject *args) {
 static int message_get_buffer(PyObject *self, Py_buffer *view, int flags) {
   Message *message = (Message *)self;
   view->obj = NULL;
-  if (!message_is_borrowed(message) || !usable(message->reader))
+  if (!message_is_borrowed(message) || !ready(message->reader))
     return -1;
-  if (is_forked(message->reader)) { /* where its memory is not there */
+  if (is_forked(&message->reader->base)) { /* where its memory is not there */
     raise_error(-ECHILD, READING);
     return -1;
   }
@@ -1078,6 +1058,13 @@ static void message_release_buffer(PyObject *self, Py_buffer *view) {
 }
 
 static Py_ssize_t message_length(PyObject *self) { return (Py_ssize_t)((Message *)self)->length; }
+
+static PyObject *message_repr(PyObject *self) {
+  const Message *message = (Message *)self;
+  return PyUnicode_FromFormat(
+      "<ringbus.Message of %zu bytes%s>", message->length,
+      message->released || message->borrows != message->reader->borrows ? ", released" : "");
+}
 
 static PyObject *message_view(PyObject *self, void *unused) {
   (void)unused;
@@ -1125,6 +1112,7 @@ static PyType_Slot message_slots[] = {
      (void *)"A message that is still in the ring: a read-only buffer of bytes, without a copy.\n"
              "Leaving `with` releases it, unless there was an exception."},
     {Py_tp_dealloc, (void *)message_dealloc},
+    {Py_tp_repr, (void *)message_repr},
     {Py_tp_methods, message_methods},
     {Py_tp_getset, message_properties},
     {Py_sq_length, (void *)message_length},
@@ -1192,7 +1180,7 @@ static PyType_Slot consumer_slots[] = {
      (void *)"Reads for a group: see Ring.consumer. Iterating receives bytes until the end of the\n"
              "stream. For one thread at a time."},
     {Py_tp_dealloc, (void *)reader_dealloc},
-    {Py_tp_repr, (void *)reader_repr},
+    {Py_tp_repr, (void *)handle_repr},
     {Py_tp_iter, (void *)PyObject_SelfIter},
     {Py_tp_iternext, (void *)reader_next},
     {Py_tp_methods, consumer_methods},
@@ -1212,7 +1200,7 @@ static PyType_Slot observer_slots[] = {
      (void *)"Reads along unnoticed: see Ring.observer. Iterating receives bytes until the end of\n"
              "the stream. For one thread at a time."},
     {Py_tp_dealloc, (void *)reader_dealloc},
-    {Py_tp_repr, (void *)reader_repr},
+    {Py_tp_repr, (void *)handle_repr},
     {Py_tp_iter, (void *)PyObject_SelfIter},
     {Py_tp_iternext, (void *)reader_next},
     {Py_tp_methods, observer_methods},

@@ -33,17 +33,15 @@ static PyObject *absolute(const char *name) {
 static PyObject *new_ring(ringbus_ring *handle, const char *name) {
   struct ringbus_ring_info info;
   PyObject *path = name ? absolute(name) : Py_NewRef(Py_None);
-  Ring *ring = path ? PyObject_New(Ring, ring_type) : NULL;
+  Ring *ring = path ? new_handle(ring_type, sizeof *ring, "ring", NULL) : NULL;
   int result = ring ? ringbus_ring_info(handle, &info) : RAISED;
   if (!ring) {
     Py_XDECREF(path);
     ringbus_ring_close(handle);
     return NULL;
   }
-  ring->handle = handle;
+  ring->base.handle = handle;
   ring->path = path;
-  ring->in_use = 0;
-  ring->has_owner = false;
   if (result != 0) {
     raise_detail(result, NEITHER);
     Py_DECREF(ring);
@@ -64,8 +62,9 @@ const char ring_create_doc[] =
     "name: a path if there is a '/' in it, else a name in directory(); None: without a name, to "
     "be\n"
     "passed on as a descriptor (Ring.fileno).\n"
-    "capacity: bytes for messages, a power of two of at least 4096; the longest message has 16 "
-    "less.\n"
+    "capacity: bytes for messages, rounded up to a power of two of at least 4096; the longest "
+    "message\n"
+    "has 16 less.\n"
     "exist_ok: a ring that is there is opened, whatever its own options; else that is Exists.\n"
     "many_producers: several may send at once. overwrite: nobody is waited for, the oldest "
     "messages\n"
@@ -88,16 +87,20 @@ PyObject *ring_create(PyObject *module, PyObject *args, PyObject *keywords) {
                           "wake",      "mode",         "gid",      NULL};
   struct ringbus_create_options options = {0};
   PyObject *name_object, *name = NULL, *gid = Py_None, *no_group_word = NULL, *wake_word = NULL;
-  PyObject *capacity_object = NULL;
+  PyObject *capacity_object = NULL, *participants_object = NULL, *groups_object = NULL,
+           *mode_object = NULL;
   int exist_ok = 0, many = 0, overwrite = 0, no_group_value = 0, wake_value = 0;
-  unsigned participants = 63, groups = 16, mode = 0600;
+  uint32_t participants = 63, groups = 16, mode = 0600;
   size_t capacity = 1 << 20, gid_value;
   ringbus_ring *handle = NULL;
   int result;
   (void)module;
-  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O$pppIIOOIO:create", names, &name_object,
-                                   &capacity_object, &exist_ok, &many, &overwrite, &participants,
-                                   &groups, &no_group_word, &wake_word, &mode, &gid) ||
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O$pppOOOOOO:create", names, &name_object,
+                                   &capacity_object, &exist_ok, &many, &overwrite,
+                                   &participants_object, &groups_object, &no_group_word, &wake_word,
+                                   &mode_object, &gid) ||
+      !number_from(participants_object, "participants", &participants) ||
+      !number_from(groups_object, "groups", &groups) || !number_from(mode_object, "mode", &mode) ||
       (capacity_object && !size_from(capacity_object, "capacity", &capacity)) ||
       !choose("no_group", no_group_word, no_group, &no_group_value) ||
       !choose("wake", wake_word, wake, &wake_value))
@@ -117,7 +120,9 @@ PyObject *ring_create(PyObject *module, PyObject *args, PyObject *keywords) {
       return NULL;
     }
   }
-  options.capacity = capacity;
+  options.capacity = 4096;
+  while (options.capacity < capacity && options.capacity <= SIZE_MAX / 2)
+    options.capacity *= 2;
   options.max_participants = participants;
   options.max_groups = groups;
   options.no_group = (enum ringbus_no_group)no_group_value;
@@ -202,44 +207,31 @@ PyObject *ring_open(PyObject *module, PyObject *args, PyObject *keywords) {
 
 static void ring_dealloc(PyObject *self) {
   Ring *ring = (Ring *)self;
-  PyTypeObject *type = Py_TYPE(self);
-  if (ring->handle)
-    ringbus_ring_close(ring->handle);
+  ringbus_ring_close(ring->base.handle);
   Py_DECREF(ring->path);
-  PyObject_Free(self);
-  Py_DECREF((PyObject *)type);
-}
-
-ringbus_ring *ring_handle(Ring *ring) {
-  if (!ring->handle)
-    raise_closed("ring");
-  return ring->handle;
+  free_object(self);
 }
 
 static PyObject *ring_close(PyObject *self, PyObject *unused) {
-  Ring *ring = (Ring *)self;
+  Handle *ring = (Handle *)self;
   (void)unused;
-  int fd;
-  /* one whose call was under way at a fork is not in the child */
-  if (ring->in_use && ringbus_ring_fd(ring->handle, &fd) != -ECHILD)
-    return raise_in_use("ring");
+  if (is_in_use(ring))
+    return raise_in_use(ring);
   ringbus_ring *handle = ring->handle;
   ring->handle = NULL;
-  if (handle)
-    ringbus_ring_close(handle); /* -ECHILD in a forked child, where there is nothing to close */
+  ringbus_ring_close(handle); /* -ECHILD in a forked child, where there is nothing to close */
   return Py_NewRef(Py_None);
 }
 
 static PyObject *ring_exit(PyObject *self, PyObject *args) {
-  (void)args;
-  return ring_close(self, NULL);
+  return exit_closing(self, args, ring_close);
 }
 
 static PyObject *ring_repr(PyObject *self) {
   const Ring *ring = (Ring *)self;
-  return PyUnicode_FromFormat("<ringbus.Ring %R, %llu bytes%s%s>", ring->path,
-                              (unsigned long long)ring->capacity,
-                              ring->read_only ? ", read-only" : "", ring->handle ? "" : ", closed");
+  return PyUnicode_FromFormat(
+      "<ringbus.Ring %R, %llu bytes%s%s>", ring->path, (unsigned long long)ring->capacity,
+      ring->read_only ? ", read-only" : "", ring->base.handle ? "" : ", closed");
 }
 
 /* ---------------------------------------------------------------- what there is to see */
@@ -309,10 +301,9 @@ static PyObject *ring_info(PyObject *self, PyObject *unused) {
   Py_ssize_t at = 0;
   (void)unused;
   PyObject *record = PyStructSequence_New(ring_info_type);
-  ringbus_ring *handle = record ? ring_handle((Ring *)self) : NULL;
-  if (!handle)
+  if (!record || !is_open((Handle *)self))
     goto failed;
-  int result = ringbus_ring_info(handle, &info);
+  int result = ringbus_ring_info(((Handle *)self)->handle, &info);
   if (result != 0) {
     raise_detail(result, NEITHER);
     goto failed;
@@ -435,8 +426,8 @@ static PyObject *list_all(PyObject *self, uint32_t from, uint32_t to,
   for (uint32_t i = from; list && i <= to; i++) {
     PyObject *record = NULL;
     /* making a list may run anything: look each time */
-    ringbus_ring *handle = ring_handle((Ring *)self);
-    int result = handle ? get(handle, i, &record) : RAISED;
+    Handle *ring = (Handle *)self;
+    int result = is_open(ring) ? get(ring->handle, i, &record) : RAISED;
     if (result == -ENOENT)
       continue;
     if (result != 0)
@@ -465,8 +456,8 @@ static int get_group(const ringbus_ring *ring, uint32_t index, PyObject **record
 }
 
 static bool limits_of(PyObject *self, struct ringbus_ring_info *info) {
-  ringbus_ring *handle = ring_handle((Ring *)self);
-  int result = handle ? ringbus_ring_info(handle, info) : RAISED;
+  Handle *ring = (Handle *)self;
+  int result = is_open(ring) ? ringbus_ring_info(ring->handle, info) : RAISED;
   if (result != 0)
     raise_detail(result, NEITHER);
   return result == 0;
@@ -498,12 +489,9 @@ static PyObject *ring_blame(PyObject *self, PyObject *role_word) {
   struct ringbus_blame blame;
   Py_ssize_t at = 0;
   int role = 0;
-  if (!choose("role", role_word, role_choices, &role))
+  if (!choose("role", role_word, role_choices, &role) || !is_open((Handle *)self))
     return NULL;
-  ringbus_ring *handle = ring_handle((Ring *)self);
-  if (!handle)
-    return NULL;
-  int result = ringbus_ring_blame(handle, (enum ringbus_role)role, &blame);
+  int result = ringbus_ring_blame(((Handle *)self)->handle, (enum ringbus_role)role, &blame);
   if (result == -ENOENT)
     return Py_NewRef(Py_None);
   if (result != 0)
@@ -523,16 +511,15 @@ static PyObject *ring_blame(PyObject *self, PyObject *role_word) {
 
 /* A call that may take its time. */
 static PyObject *without_lock(PyObject *self, int (*call)(ringbus_ring *, void *), void *context) {
-  Ring *ring = (Ring *)self;
-  ringbus_ring *handle = ring_handle(ring);
+  Handle *ring = (Handle *)self;
   int result;
-  if (!handle)
+  if (!is_open(ring))
     return NULL;
-  ring->in_use++;
+  begin_use(ring);
   Py_BEGIN_ALLOW_THREADS;
-  result = call(handle, context);
+  result = call(ring->handle, context);
   Py_END_ALLOW_THREADS;
-  ring->in_use--;
+  end_use(ring);
   return result == 0 ? Py_NewRef(Py_None) : raise_detail(result, NEITHER);
 }
 
@@ -586,26 +573,24 @@ static int wait_for_presence(void *context, int64_t timeout_ns) {
 static PyObject *ring_wait_for(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                PyObject *keywords) {
   static const struct signature signature = {"wait_for", {"role", "timeout"}, 1, 2};
-  Ring *ring = (Ring *)self;
+  Handle *ring = (Handle *)self;
   PyObject *values[2];
   int64_t timeout_ns;
   int role = 0;
   if (!take_arguments(&signature, args, count, keywords, values) ||
-      !choose("role", values[0], role_choices, &role) || !timeout_from(values[1], &timeout_ns))
+      !choose("role", values[0], role_choices, &role) || !timeout_from(values[1], &timeout_ns) ||
+      !is_open(ring))
     return NULL;
-  struct presence presence = {ring_handle(ring), (enum ringbus_role)role};
-  if (!presence.ring)
-    return NULL;
-  int result = wait_in_slices(wait_for_presence, &presence, timeout_ns,
-                              (void *const *)(void *)&ring->handle, &ring->in_use, false, "ring");
+  struct presence presence = {ring->handle, (enum ringbus_role)role};
+  int result = wait_in_slices(wait_for_presence, &presence, timeout_ns, ring);
   return result == 0 ? Py_NewRef(Py_None) : raise_error(result, NEITHER);
 }
 
 static PyObject *ring_fileno(PyObject *self, PyObject *unused) {
   int fd;
   (void)unused;
-  ringbus_ring *handle = ring_handle((Ring *)self);
-  int result = handle ? ringbus_ring_fd(handle, &fd) : RAISED;
+  Handle *ring = (Handle *)self;
+  int result = is_open(ring) ? ringbus_ring_fd(ring->handle, &fd) : RAISED;
   return result == 0 ? PyLong_FromLong(fd) : raise_detail(result, NEITHER);
 }
 
@@ -638,17 +623,12 @@ static PyObject *get_owner(PyObject *self, void *unused) {
   return ring->has_owner ? PyLong_FromUnsignedLong(ring->owner) : Py_NewRef(Py_None);
 }
 
-static PyObject *get_closed(PyObject *self, void *unused) {
-  (void)unused;
-  return PyBool_FromLong(!((Ring *)self)->handle);
-}
-
 static PyGetSetDef properties[] = {
     {"path", get_path, NULL, "absolute path, or None: made or opened without a name", NULL},
     {"capacity", get_capacity, NULL, "bytes for messages", NULL},
     {"max_message", get_max_message, NULL, "bytes: the longest message without a tag", NULL},
     {"read_only", get_read_only, NULL, "opened so", NULL},
-    {"closed", get_closed, NULL, "close was called", NULL},
+    CLOSED_PROPERTY,
     {"_owner", get_owner, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

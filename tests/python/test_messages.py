@@ -93,9 +93,13 @@ def test_wrong_types_are_type_errors(ends, wrong):
     (lambda p, c: p.ring.consumer(look=0), ValueError),
     (lambda p, c: p.ring.consumer(max_lag=-1), ValueError),
     (lambda p, c: p.ring.consumer("g", shared=True, policy="lapped"), ValueError),
-    (lambda p, c: ringbus.create(None, 5000), ValueError),
+    (lambda p, c: ringbus.create(None, 2**64 - 1), ValueError),
+    (lambda p, c: ringbus.create(None, 2**40 + 1), ValueError),
     (lambda p, c: ringbus.create(None, 0), ValueError),
     (lambda p, c: ringbus.create(None, participants=0), ValueError),
+    (lambda p, c: ringbus.create(None, participants=2**32 + 5), ValueError),
+    (lambda p, c: ringbus.create(None, groups=-1), ValueError),
+    (lambda p, c: ringbus.create(None, mode=0o1777), ValueError),
     (lambda p, c: ringbus.create(None, wake="up"), ValueError),
     (lambda p, c: ringbus.create("a\0b"), ValueError), (lambda p, c: ringbus.create(""), ValueError),
     (lambda p, c: ringbus.create("x", gid=-1), ValueError),
@@ -105,6 +109,40 @@ def test_wrong_types_are_type_errors(ends, wrong):
 def test_wrong_arguments_are_refused(ends, call, error):
     with pytest.raises(error):
         call(*ends)
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda p, c: p.send(bytes(1 << 17)), ringbus.TooLong, "max_message"),
+    (lambda p, c: p.claim(4).commit(5), ringbus.TooLong, "than were claimed"),
+    (lambda p, c: (p.send(b"four"), c.recv_into(bytearray(3))), ringbus.TooLong, "needed"),
+    (lambda p, c: c.arm(), ValueError, "call fileno first"),
+    (lambda p, c: c.recv_records("u1", 0), ValueError, "max: at least 1"),
+    (lambda p, c: (p.send(b"a"), [s.borrow() for s in [p.ring.consumer("s", shared=True)] * 2]),
+     ringbus.Busy, "release it first")])
+def test_errors_say_what_to_do(ends, call, error, words):
+    with pytest.raises(error, match=words):
+        call(*ends)
+
+
+def test_a_buffer_is_not_resized_while_it_is_used(ends):
+    producer, consumer = ends
+
+    def resize_during(buffer, call, end):
+        thread = threading.Thread(target=call, args=(buffer,))
+        thread.start()
+        with pytest.raises(BufferError, match="re-sized"):
+            while True:
+                buffer.append(0)
+                buffer.pop()
+        end()
+        thread.join()
+
+    producer.send(bytes(40000))
+    resize_during(bytearray(40000), producer.send, consumer.recv)  # there is no room for both
+    consumer.seek("newest")
+    buffer = bytearray(5)
+    resize_during(buffer, consumer.recv_into, lambda: producer.send(b"five!"))
+    assert buffer[:5] == b"five!"
 
 
 @pytest.mark.parametrize("look", [0, 5e9, float("inf")])
@@ -187,6 +225,10 @@ def test_batches_end_where_messages_end(ends):
     producer.send_batch([], all_at_once=True)
     with pytest.raises(ringbus.Empty):
         consumer.recv_batch(timeout=0)
+    producer.send_batch([b"a", b"b"], 1)
+    last = producer.tell()[0]
+    producer.send(b"c", 2)
+    assert consumer.recv_batch() == [b"a", b"b", b"c"] and (consumer.tag, consumer.position) == (2, last)
 
 
 def test_receiving_into_a_buffer(ends):
@@ -416,6 +458,12 @@ def test_what_is_asked_for_is_what_the_ring_is():
         assert ring.groups() == ring.participants() == [] and ring.repair() == 0
 
 
+def test_the_capacity_is_rounded_up():
+    for asked, given in ((1, 4096), (4096, 4096), (4097, 8192), (6_000_000, 1 << 23)):
+        with ringbus.create(None, asked) as ring:
+            assert ring.capacity == given
+
+
 def test_blame_names_who_is_waited_for(ring):
     assert ring.blame("producer") is None and ring.blame("consumer") is None
     with ring.producer() as producer, ring.consumer("slow", name="snail"):
@@ -437,7 +485,8 @@ def test_one_producer_and_one_consumer_of_a_group(ring):
 def test_after_close_everything_raises_and_nothing_crashes():
     ring = ringbus.create(None, 4096)
     producer, consumer, observer = ring.producer(), ring.consumer(), ring.observer()
-    for thing in (ring, producer, consumer, observer):
+    poller = ringbus.Poller([consumer])
+    for thing in (ring, producer, consumer, observer, poller):
         assert not thing.closed
         thing.close()
         thing.close()
@@ -448,9 +497,9 @@ def test_after_close_everything_raises_and_nothing_crashes():
     arguments = {"send": one, "send_batch": (one,), "send_records": one, "claim": (1,),
                  "recv_into": (bytearray(5),), "recv_records_into": (bytearray(5),), "seek": ("oldest",),
                  "recv_records": ("u1",), "blame": ("producer",), "wait_for": ("producer",),
-                 "remove_group": ("x",), "send_array": (1,)}
+                 "remove_group": ("x",), "send_array": (1,), "add": (consumer,), "remove": (consumer,)}
     calls = 0
-    for thing in (ring, producer, consumer, observer):
+    for thing in (ring, producer, consumer, observer, poller):
         for name in dir(thing):
             method = getattr(thing, name)
             if name.startswith("_") or not callable(method) or name in ("close", "recv_async"):

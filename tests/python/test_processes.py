@@ -132,6 +132,7 @@ def test_a_living_producer_may_be_waited_for_and_then_none_is_left(start):
 @pytest.mark.parametrize("waits", [
     "ring.consumer().recv()", "ring.consumer(wait='spin').recv()", "next(ring.observer())",
     "ring.consumer(wait='block').borrow()", "ring.wait_for('producer')",
+    "ringbus.Poller([ring.consumer()]).wait()",
     "[p.send(bytes(500)) for p in [ring.producer()] for c in [ring.consumer()] for _ in range(99)]"])
 def test_ctrl_c_ends_any_wait(start, waits):
     code = """
@@ -154,7 +155,8 @@ def test_a_signal_handler_may_close_what_is_waited_for(start):
     code = """
 import ringbus, signal
 ring = ringbus.create(None, 4096)
-for make, wait in ((ring.consumer, "recv"), (ring.observer, "recv"), (ring.consumer, "borrow")):
+for make, wait in ((ring.consumer, "recv"), (ring.observer, "recv"), (ring.consumer, "borrow"),
+                   (ring.consumer, "latest")):
     reader = make()
     signal.signal(signal.SIGALRM, lambda *_: reader.close())
     signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -173,7 +175,7 @@ except ValueError as error:
 """
     out = start(python=code).communicate(timeout=WAIT)[0]
     assert out.splitlines() == ["the consumer is closed", "the observer is closed",
-                                "the consumer is closed", "the producer is closed"]
+                                "the consumer is closed", "the consumer is closed", "the producer is closed"]
 
 
 def test_a_thread_that_a_signal_handler_lets_run_may_be_the_one_that_uses_the_handle(start):
@@ -269,7 +271,7 @@ claim_view = claim.view
 consumer.fileno()
 cycle = [view, ring]
 cycle.append(cycle)
-threading.Thread(target=ring.consumer().recv, daemon=True)
+threading.Thread(target=ring.consumer(start="newest").recv, daemon=True).start()
 """
     ended = start(python=code, stderr=subprocess.PIPE)
     assert ended.communicate(timeout=WAIT)[1] == "" and ended.returncode == 0

@@ -44,13 +44,25 @@ def bmp(tmp_path):
 
 def test_every_program_is_tested():
     here = pathlib.Path(__file__).read_text()
-    assert len(PROGRAMS) == 9
+    assert len(PROGRAMS) == 10
     assert all(f'"{name}"' in here for name in PROGRAMS)
 
 
-def test_text_goes_from_one_program_to_another(run):
-    assert run("hello_writer.py").wait(WAIT) == 0
-    assert run("hello_reader.py").communicate(timeout=WAIT)[0] == "hello\n"
+def test_text_goes_from_one_program_to_another(run, bus):
+    for _ in range(2):  # and so again
+        assert run("hello_writer.py").wait(WAIT) == 0
+        assert run("hello_reader.py").communicate(timeout=WAIT)[0] == "hello\n"
+        assert os.listdir(bus) == []
+
+
+def test_many_rings_are_merged(run):
+    for name in "abc":
+        with ringbus.create(name) as ring, ring.producer() as producer:
+            producer.send_batch([b"%s %d" % (name.encode(), i) for i in range(3)])
+            producer.finish()
+    program = run("merge.py", *"abc")
+    assert sorted(program.communicate(timeout=WAIT)[0].splitlines()) == [
+        f"{name} {i}" for name in "abc" for i in range(3)] and program.returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["bmp", "array"])

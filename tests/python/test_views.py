@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Memory of the ring that is lent: claims and borrowed messages, their views, their end."""
 import gc
+import signal
 import sys
 import threading
 import time
@@ -9,7 +10,7 @@ import tracemalloc
 import pytest
 
 import ringbus
-from conftest import in_child
+from conftest import WAIT, in_child
 
 
 @pytest.fixture
@@ -22,11 +23,12 @@ def ends():
 def test_a_claim_is_filled_in_place(ends):
     producer, consumer = ends
     with producer.claim(10, tag=4) as claim:
-        assert len(claim) == 10
+        assert len(claim) == 10 and repr(claim) == "<ringbus.Claim of 10 bytes>"
         claim.view[:5] = b"hello"
         with pytest.raises(ringbus.TooLong):
             claim.commit(11)
         claim.commit(5)
+        assert repr(claim) == "<ringbus.Claim of 10 bytes, done>"
     assert (consumer.recv(), consumer.tag) == (b"hello", 4)
     with producer.claim(3) as claim:
         claim.view[:] = b"all"
@@ -92,6 +94,7 @@ def test_a_borrowed_message_is_not_copied_and_not_released_while_it_is_viewed(en
     producer.send(b"in the ring", 9)
     with consumer.borrow() as message:
         assert (bytes(message), len(message), message.tag) == (b"in the ring", 11, 9)
+        assert repr(message) == "<ringbus.Message of 11 bytes>"
         assert message.position == 0 and not message.redelivered
         view = message.view
         assert view.readonly and view == b"in the ring"
@@ -110,6 +113,7 @@ def test_a_borrowed_message_is_not_copied_and_not_released_while_it_is_viewed(en
     for call in (message.release, lambda: message.view, lambda: bytes(message)):
         with pytest.raises(ValueError, match="released already"):
             call()
+    assert repr(message) == "<ringbus.Message of 11 bytes, released>"
     with pytest.raises(ringbus.Empty):
         consumer.recv(0)
 
@@ -183,6 +187,55 @@ def test_nobody_finds_a_batch_before_it_is_there(ends):
     producer.send(b"a")
     thread.join()
     assert found == [] and [bytes(message) for message in got] == [b"a"] and gc.is_tracked(got)
+
+
+def test_the_error_within_with_is_the_one_to_see(ends):
+    producer, consumer = ends
+    ring = producer.ring
+    producer.send_batch([b"a", b"b"])
+    with pytest.raises(ZeroDivisionError) as error:
+        with ring.consumer() as another, ring.consumer() as third:
+            view = another.borrow().view
+            third.borrow()
+            1 / 0
+    assert view == b"a" and third.closed and not another.closed
+    with pytest.raises(BufferError):
+        with another:
+            pass
+    del view, error
+    another.close()
+    with pytest.raises(ZeroDivisionError), ring.consumer():
+        1 / 0
+
+
+def test_a_signal_handler_may_borrow_and_claim_behind_a_wait():
+    with ringbus.create(None, 4096) as ring, ring.producer() as producer, ring.consumer() as consumer:
+        held = []
+
+        def borrow(*_):
+            producer.send_batch([b"first", b"second"])
+            held.append(consumer.borrow().view)
+
+        def claim(*_):
+            consumer.recv()
+            held.append(producer.claim(5))
+
+        before = signal.signal(signal.SIGALRM, borrow)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(BufferError, match="views"):
+                consumer.recv(WAIT)
+            held.pop().release()
+            consumer.release()
+            assert consumer.recv() == b"second"
+            producer.send(bytes(3000))
+            signal.signal(signal.SIGALRM, claim)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(BufferError, match="claim is open"):
+                producer.send(bytes(3000), timeout=WAIT)
+            held.pop().abort()
+        finally:
+            signal.signal(signal.SIGALRM, before)
 
 
 def test_receiving_releases_what_is_borrowed(ends):
@@ -411,6 +464,75 @@ def test_every_thread_with_handles_of_its_own():
             assert mine == [b"%d %d" % (which, i) for i in range(1000)]
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_nothing_crashes_whatever_is_done_by_several_threads_and_a_signal_handler(start, many):
+    code = """
+import faulthandler, gc, random, ringbus, signal, sys, threading
+
+faulthandler.enable()
+sys.setswitchinterval(1e-5)
+rings = [ringbus.create(None, 8192, many_producers=MANY, overwrite=i == 2) for i in range(3)]
+things = {name: [] for name in ("producer", "consumer", "observer", "poller", "claim", "message", "view")}
+
+def one(name):
+    return random.choice(things[name])  # IndexError if there is none
+
+def keep(name, *new):
+    things[name] += new
+    del things[name][:-5]
+
+def soon():
+    return random.choice([0, 0.0001, 0.002])
+
+def data():
+    return random.choice([b"", bytes(500), bytearray(3000)])
+
+actions = [
+    lambda: keep("producer", random.choice(rings).producer()),
+    lambda: keep("consumer", random.choice(rings).consumer(random.choice([None, "group"]))),
+    lambda: keep("consumer", random.choice(rings).consumer("shared", shared=True)),
+    lambda: keep("observer", random.choice(rings).observer()),
+    lambda: keep("poller", ringbus.Poller()),
+    lambda: one("poller").add(one("consumer")), lambda: one("poller").add(one("consumer")),
+    lambda: one("poller").remove(one("consumer")), lambda: one("poller").wait(soon()),
+    lambda: one("poller").wait(soon()), lambda: one("producer").send(data(), timeout=soon()),
+    lambda: one("producer").send_batch([data(), data()], timeout=soon()),
+    lambda: keep("claim", one("producer").claim(random.randrange(2000), timeout=soon())),
+    lambda: keep("view", one("claim").view), lambda: one("claim").commit(), lambda: one("claim").abort(),
+    lambda: one("producer").drain(soon()), lambda: one("consumer").recv(soon()),
+    lambda: one("consumer").recv_batch(5, soon()), lambda: one("consumer").latest(soon()),
+    lambda: one("consumer").recv_into(bytearray(900), soon()), lambda: one("consumer").seek("oldest"),
+    lambda: keep("message", one("consumer").borrow(soon())), lambda: keep("view", one("message").view),
+    lambda: keep("message", *one("consumer").borrow_batch(3, soon())), lambda: one("message").release(),
+    lambda: bytes(one("view")), lambda: one("view").release(), lambda: one("consumer").release(),
+    lambda: one("consumer").fileno(), lambda: one("consumer").arm(), lambda: one("observer").recv(soon()),
+    lambda: one(random.choice(["producer", "consumer", "observer", "poller"])).close(),
+    lambda: things[random.choice(list(things))].clear(), gc.collect]
+done = 0
+
+def act(times):
+    global done
+    for _ in range(times):
+        try:
+            random.choice(actions)()
+            done += 1
+        except (IndexError, ringbus.Error, ValueError, BufferError):
+            pass
+
+signal.signal(signal.SIGALRM, lambda *_: act(3))
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+threads = [threading.Thread(target=act, args=(1500,)) for _ in range(3)]
+for thread in threads:
+    thread.start()
+act(1500)
+signal.setitimer(signal.ITIMER_REAL, 0)
+for thread in threads:
+    thread.join()
+assert done > 500
+""".replace("MANY", str(many))
+    assert start(python=code).wait(WAIT) == 0
+
+
 def test_nothing_is_left_behind_by_many_rounds():
     numpy = pytest.importorskip("numpy")
 
@@ -445,6 +567,10 @@ def test_nothing_is_left_behind_by_many_rounds():
                 attempt(consumer.recv_records, "i8")
                 attempt(consumer.recv_into, bytearray(3))
                 consumer.latest()
+                with ringbus.Poller([consumer]) as poller:
+                    attempt(poller.wait, 0)
+                    attempt(poller.add, consumer)
+                    attempt(ringbus.Poller, [consumer])
                 attempt(consumer.recv, 0)
                 attempt(consumer.fileno)
                 observer.recv_batch()
@@ -453,7 +579,7 @@ def test_nothing_is_left_behind_by_many_rounds():
                 attempt(ringbus.open, "nothing")
 
     types = [ringbus.Ring, ringbus.Producer, ringbus.Consumer, ringbus.Observer, ringbus.Claim,
-             ringbus.Message, ringbus.RingInfo, ringbus.Group, ringbus.Empty, ringbus.TooLong]
+             ringbus.Message, ringbus.Poller, ringbus.RingInfo, ringbus.Group, ringbus.Empty, ringbus.TooLong]
     for _ in range(20):
         round_of_everything()
     gc.collect()

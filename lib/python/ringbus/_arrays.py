@@ -114,6 +114,8 @@ def recv_records(self, dtype, max=1024, timeout=None, *, shape=()):
     next one. Not in groups that are shared or may be lapped (ValueError). Raises as recv."""
     import numpy
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    if max < 1:
+        raise ValueError("max: at least 1")
     records = numpy.empty((max, *shape), dtype)
     if records.dtype.hasobject:
         raise TypeError("Python objects cannot be received")
