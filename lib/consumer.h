@@ -7,8 +7,25 @@
 
 #include "internal.h"
 
+/* A choice, made by trying, between two ways of doing the same; the other way is chosen if it gets on faster by a
+ * quarter. */
+struct trial {
+  bool other;              /* chosen */
+  bool trying;             /* what is not chosen is being tried */
+  unsigned won;            /* so often in a row */
+  unsigned kept;           /* how long a choice is, in steps */
+  unsigned left, measured; /* steps of this phase; of the last so many the speed is measured */
+  uint64_t since, from;    /* time and position at which measuring began */
+  double speed;            /* of what is chosen */
+};
+
 struct ringbus_consumer {
   struct ringbus_consumer_hot hot;
+  struct trial resting; /* on the first empty look; a step is such a look */
+  struct trial
+      keeping; /* the lines that were read, instead of handing them back; a step is a lap */
+  uint64_t lap;
+  bool tries_keeping;
   struct handle handle;
   uint32_t group;
   enum ringbus_wait wait;
@@ -24,6 +41,13 @@ struct ringbus_consumer {
   uint64_t run_count; /* of hot.released */
   bool redelivered;   /* this run had been taken by another member */
 };
+
+/* trial_step: one step, at this position; tells whether to go the other way until the next. The other way
+ * is tried for so many steps, and has an effect only after so many. (pace.c) */
+void trial_begin(struct trial *trial);
+bool trial_step(struct trial *trial, uint64_t position, unsigned tried, unsigned settling);
+/* pace_empty: nothing is there, for the first time at this position; look again afterwards. */
+void pace_empty(ringbus_consumer *consumer);
 
 /* next_state: passes over records that were given up; what the word of the one behind them says, FREE if
  * there is none. PAD after a whole lap of such. Looks at words only, which may be payload by now if they

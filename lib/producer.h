@@ -7,12 +7,17 @@
 
 #define MARKS 32u /* more than the stripes of a lap, so the oldest useful one is never lost */
 
+/* A producer that has found the ring full looks so often whether there is an eighth of it free, or
+ * so many bytes, and rests for so long in between. */
+enum { FULL_LOOKS = 16, FULL_REST_US = 1, FULL_ROOM = 65536 };
+
 struct ringbus_producer {
   struct ringbus_producer_hot hot;
   struct handle handle;
   enum ringbus_wait wait;
   int64_t look_ns;
   /* One producer: */
+  uint64_t full_at;     /* where the slowest consumer stood when there was no room last */
   struct counted floor; /* as last announced; this producer is its only writer */
   /* Record boundaries this producer has passed, about one in each stripe of the ring, oldest first:
    * the floor moves to one of them without walking over records whose lines the consumers hold. */
