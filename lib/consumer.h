@@ -7,17 +7,21 @@
 
 #include "internal.h"
 
-/* A choice, made by trying, between two ways of doing the same; the other way is chosen if it gets on faster by a
- * quarter. */
+/* A choice, made by trying, between levels of doing the same: the lowest one unless the next gets on faster
+ * by a quarter. */
 struct trial {
-  bool other;              /* chosen */
-  bool trying;             /* what is not chosen is being tried */
-  unsigned won;            /* so often in a row */
-  unsigned kept;           /* how long a choice is, in steps */
-  unsigned left, measured; /* steps of this phase; of the last so many the speed is measured */
+  unsigned levels;
+  unsigned tried, settling; /* a try is so many steps, behind so many that do not count */
+  unsigned chosen;
+  bool trying, upwards;    /* the level above what is chosen, or below */
+  unsigned won;            /* it was better so often in a row */
+  unsigned windows, kept;  /* since the choice; to come between choices */
+  unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
   uint64_t since, from;    /* time and position at which measuring began */
-  double speed;            /* of what is chosen */
+  double speed;            /* of what is chosen, when it was */
 };
+
+enum { RESTING_LEVELS = 3 };
 
 struct ringbus_consumer {
   struct ringbus_consumer_hot hot;
@@ -42,10 +46,9 @@ struct ringbus_consumer {
   bool redelivered;   /* this run had been taken by another member */
 };
 
-/* trial_step: one step, at this position; tells whether to go the other way until the next. The other way
- * is tried for so many steps, and has an effect only after so many. (pace.c) */
-void trial_begin(struct trial *trial);
-bool trial_step(struct trial *trial, uint64_t position, unsigned tried, unsigned settling);
+/* trial_step: one step, at this position; tells the level until the next. (pace.c) */
+void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling);
+unsigned trial_step(struct trial *trial, uint64_t position);
 /* pace_empty: nothing is there, for the first time at this position; look again afterwards. */
 void pace_empty(ringbus_consumer *consumer);
 

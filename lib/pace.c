@@ -47,48 +47,70 @@ void rest(unsigned us) {
 
 /* ---------------------------------------------------------------- trials */
 
-/* The way chosen is kept for a while, then the other is tried for a short time. Each time the choice stays
- * what it was, the next try comes four times later, so that what a wrong one costs is below a hundredth. */
-enum { KEPT_FIRST = 64, KEPT_LAST = 8192 };
+/* Time goes in windows. The level chosen is kept for some windows, then one next to it is tried for a short
+ * one. Each time the choice stays what it was, the next try comes four times later, so that what the wrong level
+ * costs is a thousandth; but sooner if messages come twice as fast, or half as fast, as when it was chosen, and
+ * in the latter case from the lowest level on: there is other traffic now, perhaps such as waits for an answer. */
+enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 512 };
 
-static void begin_phase(struct trial *trial, unsigned measured, unsigned settling) {
-  trial->measured = measured;
-  trial->left = measured + settling + 1;
+static void begin_window(struct trial *trial) {
+  trial->measured = trial->trying ? trial->tried : trial->tried * KEPT_WINDOW;
+  trial->left = trial->measured + (trial->trying || trial->windows == 0 ? trial->settling : 0);
 }
 
-void trial_begin(struct trial *trial) {
-  *trial = (struct trial){.kept = KEPT_FIRST};
-  begin_phase(trial, KEPT_FIRST, 0);
+static void begin_anew(struct trial *trial) {
+  trial->chosen = 0;
+  trial->kept = 1;
+  trial->windows = 0;
+  trial->speed = 0;
 }
 
-bool trial_step(struct trial *trial, uint64_t position, unsigned tried, unsigned settling) {
-  if (--trial->left == trial->measured) {
+void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling) {
+  *trial = (struct trial){.levels = levels, .tried = tried, .settling = settling};
+  begin_anew(trial);
+  begin_window(trial);
+}
+
+static void begin_try(struct trial *trial, double speed) {
+  trial->speed = speed;
+  trial->upwards = trial->chosen == 0 || (!trial->upwards && trial->chosen < trial->levels - 1);
+  trial->trying = true;
+  trial->won = 0;
+}
+
+static void end_try(struct trial *trial, double speed) {
+  const bool higher_pays =
+      trial->upwards ? speed > trial->speed * 5 / 4 : trial->speed > speed * 5 / 4;
+  if (trial->upwards && higher_pays && ++trial->won < 2)
+    return; /* was that chance? */
+  if (trial->upwards == higher_pays) {
+    trial->chosen += trial->upwards ? 1 : -1U;
+    trial->kept = 1;
+  } else {
+    trial->kept = trial->kept < KEPT_LONGEST ? trial->kept * 4 : KEPT_LONGEST;
+  }
+  trial->trying = false;
+  trial->windows = 0;
+}
+
+unsigned trial_step(struct trial *trial, uint64_t position) {
+  if (trial->left-- == trial->measured) {
     trial->since = ticks();
     trial->from = position;
   }
-  if (trial->left)
-    return trial->other != trial->trying;
-  const double speed =
-      (double)(position - trial->from) / (double)(ticks() - trial->since + 1 /* not by zero */);
-  if (!trial->trying) {
-    trial->speed = speed;
-    trial->trying = true;
-    trial->won = 0;
-  } else {
-    const bool other_pays =
-        trial->other ? trial->speed > speed * 5 / 4 : speed > trial->speed * 5 / 4;
-    if (other_pays && !trial->other && ++trial->won < 2) {
-      begin_phase(trial, tried, 0); /* was that chance? */
-      return true;
-    }
-    trial->kept = other_pays != trial->other ? KEPT_FIRST
-                  : trial->kept < KEPT_LAST  ? trial->kept * 4
-                                             : KEPT_LAST;
-    trial->other = other_pays;
-    trial->trying = false;
+  if (trial->left == 0) {
+    const double speed =
+        (double)(position - trial->from) / (double)(ticks() - trial->since + 1 /* not by zero */);
+    const bool is_faster = speed > trial->speed * 2, is_slower = speed * 2 < trial->speed;
+    if (trial->trying)
+      end_try(trial, speed);
+    else if (is_slower && trial->chosen > 0)
+      begin_anew(trial);
+    else if (++trial->windows >= (is_faster || is_slower ? trial->kept / 16 : trial->kept))
+      begin_try(trial, speed);
+    begin_window(trial);
   }
-  begin_phase(trial, trial->trying ? tried : trial->kept, settling);
-  return trial->other != trial->trying;
+  return !trial->trying ? trial->chosen : trial->upwards ? trial->chosen + 1 : trial->chosen - 1;
 }
 
 /* ---------------------------------------------------------------- the consumer's two */
@@ -96,9 +118,9 @@ bool trial_step(struct trial *trial, uint64_t position, unsigned tried, unsigned
 /* A rest on the first empty look makes a gap in which the producer writes undisturbed; if it sends
  * at its own pace it makes nothing but latency. */
 void pace_empty(ringbus_consumer *consumer) {
+  static const unsigned us[RESTING_LEVELS] = {0, 2, 8};
   consumer->hot.empty_at = consumer->hot.position;
-  if (trial_step(&consumer->resting, consumer->hot.position, 16, 16))
-    rest(2);
+  rest(us[trial_step(&consumer->resting, consumer->hot.position)]);
 }
 
 /* What handing back or not does is felt when the producer comes to these lines again, a lap later. */
@@ -109,6 +131,6 @@ void ringbus_slow_stripe(ringbus_consumer *consumer) {
   if (!consumer->tries_keeping || lap == consumer->lap)
     return;
   consumer->lap = lap;
-  hot->hand_back = trial_step(&consumer->keeping, hot->position, 2, 1) ? RINGBUS_HAND_BACK_NEVER
-                                                                       : RINGBUS_HAND_BACK_STORE;
+  hot->hand_back = trial_step(&consumer->keeping, hot->position) ? RINGBUS_HAND_BACK_NEVER
+                                                                 : RINGBUS_HAND_BACK_STORE;
 }
