@@ -19,6 +19,7 @@ struct trial {
   unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
   uint64_t since, from;    /* time and position at which measuring began */
   double speed;            /* of what is chosen, when it was */
+  double last;             /* and in the window before this one; 0: there was none */
 };
 
 enum { RESTING_LEVELS = 3 };

@@ -338,8 +338,10 @@ int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t posi
 
 /* ---------------------------------------------------------------- pace.c */
 
-/* rest: about so many microseconds, on the processor. */
-void rest(unsigned us);
+/* pace_full: a producer has no room for so many bytes behind tail, as far as it knows (told: as find_slowest);
+ * look again afterwards. full_at: its own, kept between calls. */
+void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t bytes,
+               uint64_t *full_at);
 
 /* ---------------------------------------------------------------- wait.c */
 

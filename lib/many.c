@@ -160,6 +160,8 @@ static int claim_bytes(ringbus_producer *producer, uint64_t bytes) {
       return -EMSGSIZE;
     int result = find_true_tail(producer, bytes, &word) ? 0 : -EAGAIN;
     if (result == 0 && distance(hot->tail + bytes, hot->limit) < 0) { /* A4 */
+      pace_full(producer->handle.ring, (struct counted){hot->tail, 0}, true, bytes,
+                &producer->full_at);
       result = refresh(producer, bytes, false);
       if (result == 0)
         continue; /* the tail may have moved meanwhile */

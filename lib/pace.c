@@ -39,35 +39,60 @@ static uint64_t ticks(void) {
 static uint64_t ticks_per_us(void) { return 1000; }
 #endif
 
-void rest(unsigned us) {
+/* On the processor, about so many microseconds. */
+static void rest(unsigned us) {
   const uint64_t begin = ticks(), length = us * ticks_per_us();
   while (ticks() - begin < length)
     spin_pause();
 }
 
+/* ---------------------------------------------------------------- a full ring */
+
+/* So often a producer looks whether an eighth of the ring is free, or so many bytes. */
+enum { FULL_LOOKS = 16, FULL_ROOM = 65536 };
+
+/* On the heels of the slowest consumer a producer gets room for one message after the other, and both write
+ * to neighbouring lines at the same time, which costs several times more than all else. So whoever finds the
+ * ring full lets the consumer get ahead, as long as it does: nobody waits for messages while there is a whole
+ * ring of them. Who has not moved since the last look is not waited for. */
+void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t bytes,
+               uint64_t *full_at) {
+  const uint64_t capacity = ring->geometry.capacity;
+  const uint64_t enough = capacity / 8 < FULL_ROOM ? capacity / 8 : FULL_ROOM;
+  for (unsigned looks = 0; looks < FULL_LOOKS; looks++) {
+    const struct slowest slowest = find_slowest(ring, tail, told, bytes);
+    const bool has_moved = slowest.at.position != *full_at;
+    *full_at = slowest.at.position;
+    if (!has_moved || tail.position + enough <= slowest.at.position + capacity)
+      return;
+    rest(1);
+  }
+}
+
 /* ---------------------------------------------------------------- trials */
 
 /* Time goes in windows. The level chosen is kept for some windows, then one next to it is tried for a short
- * one. Each time the choice stays what it was, the next try comes four times later, so that what the wrong level
+ * one. Each time the choice stays what it was, the next try comes eight times later, so that what the wrong level
  * costs is a thousandth; but sooner if messages come twice as fast, or half as fast, as when it was chosen, and
  * in the latter case from the lowest level on: there is other traffic now, perhaps such as waits for an answer. */
-enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 512 };
+enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 1024 };
 
 static void begin_window(struct trial *trial) {
   trial->measured = trial->trying ? trial->tried : trial->tried * KEPT_WINDOW;
   trial->left = trial->measured + (trial->trying || trial->windows == 0 ? trial->settling : 0);
 }
 
-static void begin_anew(struct trial *trial) {
+static void begin_anew(struct trial *trial, unsigned kept, double speed) {
   trial->chosen = 0;
-  trial->kept = 1;
+  trial->kept = kept;
   trial->windows = 0;
-  trial->speed = 0;
+  trial->speed = speed;
+  trial->last = 0;
 }
 
 void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling) {
   *trial = (struct trial){.levels = levels, .tried = tried, .settling = settling};
-  begin_anew(trial);
+  begin_anew(trial, 1, 0);
   begin_window(trial);
 }
 
@@ -86,8 +111,9 @@ static void end_try(struct trial *trial, double speed) {
   if (trial->upwards == higher_pays) {
     trial->chosen += trial->upwards ? 1 : -1U;
     trial->kept = 1;
+    trial->last = 0;
   } else {
-    trial->kept = trial->kept < KEPT_LONGEST ? trial->kept * 4 : KEPT_LONGEST;
+    trial->kept = trial->kept < KEPT_LONGEST ? trial->kept * 8 : KEPT_LONGEST;
   }
   trial->trying = false;
   trial->windows = 0;
@@ -101,13 +127,18 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
   if (trial->left == 0) {
     const double speed =
         (double)(position - trial->from) / (double)(ticks() - trial->since + 1 /* not by zero */);
-    const bool is_faster = speed > trial->speed * 2, is_slower = speed * 2 < trial->speed;
-    if (trial->trying)
+    if (trial->trying) {
       end_try(trial, speed);
-    else if (is_slower && trial->chosen > 0)
-      begin_anew(trial);
-    else if (++trial->windows >= (is_faster || is_slower ? trial->kept / 16 : trial->kept))
-      begin_try(trial, speed);
+    } else {
+      /* The better of two: one may be slow because this process or the other had no core for a while. */
+      const double recent = speed > trial->last ? speed : trial->last;
+      const bool is_slower = recent * 2 < trial->speed, is_faster = recent > trial->speed * 2;
+      trial->last = speed;
+      if (is_slower && trial->chosen > 0)
+        begin_anew(trial, KEPT_LONGEST / 8, recent);
+      else if (++trial->windows >= (is_faster || is_slower ? trial->kept / 16 : trial->kept))
+        begin_try(trial, recent);
+    }
     begin_window(trial);
   }
   return !trial->trying ? trial->chosen : trial->upwards ? trial->chosen + 1 : trial->chosen - 1;

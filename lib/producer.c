@@ -46,25 +46,6 @@ static struct counted boundary_at_least(ringbus_producer *producer, uint64_t nee
              : (struct counted){producer->hot.tail, producer->hot.count};
 }
 
-/* On the heels of the slowest consumer a producer gets room for one message after the other, and both write
- * into neighbouring lines at the same time, which costs several times more than all else. So whoever finds the
- * ring full lets the consumer get ahead, as long as it does: nobody waits for messages while a whole ring of
- * them is there. Who has not moved since the last look, is not waited for. */
-static void rest_when_full(ringbus_producer *producer, uint64_t bytes) {
-  const struct ringbus_producer_hot *hot = &producer->hot;
-  const uint64_t capacity = producer->handle.ring->geometry.capacity;
-  const uint64_t enough = capacity / 8 < FULL_ROOM ? capacity / 8 : FULL_ROOM;
-  for (unsigned looks = 0; looks < FULL_LOOKS; looks++) {
-    struct slowest slowest =
-        find_slowest(producer->handle.ring, (struct counted){hot->tail, hot->count}, false, bytes);
-    bool has_moved = slowest.at.position != producer->full_at;
-    producer->full_at = slowest.at.position;
-    if (!has_moved || hot->tail - slowest.at.position <= capacity - enough)
-      return;
-    rest(FULL_REST_US);
-  }
-}
-
 /* Room for so many bytes and the cleared word behind them. */
 static int make_room(ringbus_producer *producer, uint64_t bytes) {
   struct ringbus_producer_hot *hot = &producer->hot;
@@ -102,7 +83,8 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
 }
 
 int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
-  rest_when_full(producer, bytes);
+  pace_full(producer->handle.ring, (struct counted){producer->hot.tail, producer->hot.count}, false,
+            bytes, &producer->full_at);
   int result = make_room(producer, bytes);
   if (result == -EAGAIN)
     shared_add(&producer->handle.ring->header->counters.full_events, 1);

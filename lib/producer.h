@@ -7,10 +7,6 @@
 
 #define MARKS 32u /* more than the stripes of a lap, so the oldest useful one is never lost */
 
-/* A producer that has found the ring full looks so often whether there is an eighth of it free, or
- * so many bytes, and rests for so long in between. */
-enum { FULL_LOOKS = 16, FULL_REST_US = 1, FULL_ROOM = 65536 };
-
 struct ringbus_producer {
   struct ringbus_producer_hot hot;
   struct handle handle;
