@@ -13,6 +13,12 @@
 
 /* ---------------------------------------------------------------- reading */
 
+/* To another position, of which the hot path did not know. */
+static void go_to(struct ringbus_consumer_hot *hot, uint64_t position) {
+  hot->position = position;
+  hot->usual_word = ringbus_word_in_lap(&hot->view, hot->usual_word, position);
+}
+
 /* For a group that can be lapped. */
 static struct lapped_reader reader_of(ringbus_consumer *consumer, struct counted *at) {
   *at = (struct counted){consumer->hot.position, consumer->hot.count};
@@ -50,7 +56,7 @@ static void pass_over(ringbus_consumer *consumer, uint64_t position) {
   if (position == hot->position)
     return;
   bool nothing_borrowed = hot->released == hot->position;
-  hot->position = position;
+  go_to(hot, position);
   if (nothing_borrowed) {
     counted_store(&ring_group(consumer->handle.ring, consumer->group)->cursor,
                   (struct counted){position, hot->count}); /* RELEASE */
@@ -137,6 +143,10 @@ static int next_or_recovered(ringbus_consumer *consumer, struct ringbus_message 
     uint64_t state, at = consumer->hot.position;
     int result = next_gated(&consumer->hot.view, &at, message, bytes, &state);
     pass_over(consumer, at);
+    if (result == -EAGAIN && consumer->hot.empty_at != at) {
+      pace_empty(consumer);
+      continue;
+    }
     if (result != -EAGAIN || state != RINGBUS_WORD_CLAIMED ||
         !ask_whether_dead(&consumer->blocked, at, false) ||
         !claim_recover(consumer->handle.ring, at))
@@ -168,7 +178,7 @@ int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *mess
   }
   int result = next_or_recovered(consumer, message, &bytes);
   if (result == 0) {
-    hot->position += bytes;
+    go_to(hot, hot->position + bytes);
     hot->count++;
   }
   return nothing_or_end(consumer, result, state);
@@ -212,7 +222,7 @@ int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   result = copy_out(&found, buffer, size, message);
   if (result != 0)
     return result;
-  hot->position += bytes;
+  go_to(hot, hot->position + bytes);
   hot->count++;
   return ringbus_consumer_release(consumer);
 }
@@ -277,7 +287,8 @@ static int move_to(ringbus_consumer *consumer, enum ringbus_start start, uint64_
     group_gate(ring, consumer->group, &reached, &held);
   else if (target.position != hot->released)
     counted_store(&group->cursor, target); /* RELEASE */
-  hot->position = hot->released = reached.position;
+  go_to(hot, reached.position);
+  hot->released = reached.position;
   hot->count = reached.count;
   consumer->lost.position += reached.position - target.position;
   consumer->lost.count += reached.count - target.count;
@@ -335,8 +346,16 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
     goto leave;
   struct ringbus_group group = group_copy(ring, consumer->group);
   struct ringbus_consumer_hot *hot = &consumer->hot;
-  hot->position = hot->released = start.position;
+  hot->stripe_shift = hot->view.capacity_shift - 4;
+  hot->empty_at = UINT64_MAX;
+  /* Until a message has come an empty one of one granule is the usual one. */
+  hot->usual_bytes = UINT64_C(1) << hot->view.granule_shift;
+  hot->usual_word = (hot->usual_bytes - hot->view.in_band) << RINGBUS_WORD_UNUSED_SHIFT;
+  go_to(hot, start.position);
+  hot->released = start.position;
   hot->count = start.count;
+  trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8);
+  trial_begin(&consumer->keeping, 2, 2, 1);
   hot->mode = group.flags & RINGBUS_GROUP_SHARED ? RINGBUS_MODE_SHARED
               : group.policy == RINGBUS_GROUP_LAPPED || group.max_lag != 0 || ring_overwrites(ring)
                   ? RINGBUS_MODE_LAPPED
@@ -344,6 +363,7 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
   hot->hand_back = hot->mode & RINGBUS_MODE_LAPPED                   ? RINGBUS_HAND_BACK_NEVER
                    : options->hand_back == RINGBUS_HAND_BACK_DEFAULT ? RINGBUS_HAND_BACK_STORE
                                                                      : options->hand_back;
+  consumer->tries_keeping = !hot->mode && options->hand_back == RINGBUS_HAND_BACK_DEFAULT;
   hot->cursor = shared_word(&ring_group(ring, consumer->group)->cursor);
   hot->floor = shared_word(&ring->header->floor.position);
   hot->room_waiters = &ring->header->signals.room_waiters;

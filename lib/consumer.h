@@ -7,8 +7,30 @@
 
 #include "internal.h"
 
+/* A choice, made by trying, between levels of doing the same: the lowest one unless the next gets on faster
+ * by a quarter. */
+struct trial {
+  unsigned levels;
+  unsigned tried, settling; /* a try is so many steps, behind so many that do not count */
+  unsigned chosen;
+  bool trying, upwards;    /* the level above what is chosen, or below */
+  unsigned won;            /* it was better so often in a row */
+  unsigned windows, kept;  /* since the choice; to come between choices */
+  unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
+  uint64_t since, from;    /* time and position at which measuring began */
+  double speed;            /* of what is chosen, when it was */
+  double last;             /* and in the window before this one; 0: there was none */
+};
+
+enum { RESTING_LEVELS = 3 };
+
 struct ringbus_consumer {
   struct ringbus_consumer_hot hot;
+  struct trial resting; /* on the first empty look; a step is such a look */
+  struct trial
+      keeping; /* the lines that were read, instead of handing them back; a step is a lap */
+  uint64_t lap;
+  bool tries_keeping;
   struct handle handle;
   uint32_t group;
   enum ringbus_wait wait;
@@ -24,6 +46,12 @@ struct ringbus_consumer {
   uint64_t run_count; /* of hot.released */
   bool redelivered;   /* this run had been taken by another member */
 };
+
+/* trial_step: one step, at this position; tells the level until the next. (pace.c) */
+void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling);
+unsigned trial_step(struct trial *trial, uint64_t position);
+/* pace_empty: nothing is there, for the first time at this position; look again afterwards. */
+void pace_empty(ringbus_consumer *consumer);
 
 /* next_state: passes over records that were given up; what the word of the one behind them says, FREE if
  * there is none. PAD after a whole lap of such. Looks at words only, which may be payload by now if they

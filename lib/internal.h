@@ -11,6 +11,7 @@
  *   wait.c         spinning, sleeping, waking    poll.c      waiting for many consumers at once
  *   event.c        a descriptor for event loops  durable.c   flush, and what a reboot leaves
  *   info.c         what there is to see          hot.c       the hot path as exported symbols
+ *   pace.c         who rests, and what pays
  * producer.h and consumer.h: what such a handle is, for the files that work on it.
  */
 #ifndef RINGBUS_INTERNAL_H
@@ -334,6 +335,13 @@ bool find_gap(const ringbus_ring *ring, struct counted *gap);
 /* find_start: the position and count that a start option means, read without gating. */
 int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t position,
                struct counted *found);
+
+/* ---------------------------------------------------------------- pace.c */
+
+/* pace_full: a producer has no room for so many bytes behind tail, as far as it knows (told: as find_slowest);
+ * look again afterwards. full_at: its own, kept between calls. */
+void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t bytes,
+               uint64_t *full_at);
 
 /* ---------------------------------------------------------------- wait.c */
 

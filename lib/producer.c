@@ -21,6 +21,8 @@ void ringbus_slow_mark(ringbus_producer *producer) {
     producer->oldest_mark++;
   producer->marks[producer->next_mark++ % MARKS] =
       (struct counted){producer->hot.tail, producer->hot.count};
+  producer->hot.usual_word =
+      ringbus_word_in_lap(&producer->hot.view, producer->hot.usual_word, producer->hot.tail);
 }
 
 /* A record boundary at or after needed to raise the floor to: the nearest noted one; or the slowest
@@ -81,6 +83,8 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
 }
 
 int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
+  pace_full(producer->handle.ring, (struct counted){producer->hot.tail, producer->hot.count}, false,
+            bytes, &producer->full_at);
   int result = make_room(producer, bytes);
   if (result == -EAGAIN)
     shared_add(&producer->handle.ring->header->counters.full_events, 1);
@@ -113,6 +117,7 @@ static int succeed(ringbus_producer *producer) {
     return fail(-EBADMSG, "the records behind the tail are damaged");
   producer->hot.tail = tail.position;
   producer->hot.count = tail.count;
+  producer->hot.usual_length = UINT64_MAX; /* there was no message yet */
   producer->floor = floor;
   word_clear(&ring->view, tail.position);
   counted_store(&header->tail.position, tail);

@@ -13,6 +13,7 @@ struct ringbus_producer {
   enum ringbus_wait wait;
   int64_t look_ns;
   /* One producer: */
+  uint64_t full_at;     /* where the slowest consumer stood when there was no room last */
   struct counted floor; /* as last announced; this producer is its only writer */
   /* Record boundaries this producer has passed, about one in each stripe of the ring, oldest first:
    * the floor moves to one of them without walking over records whose lines the consumers hold. */

@@ -479,7 +479,7 @@ int share_release(ringbus_consumer *consumer) {
   struct ringbus_slot *own = own_slot(consumer);
   if (hot->position == hot->released)
     return 0;
-  ringbus_hand_back(hot);
+  ringbus_hand_back(hot, hot->released, hot->position);
   if (run_has_more(consumer))
     pair_swap(own->taken, /* TAKE */
               (struct pair){hot->released | RINGBUS_TAKEN_HELD,

@@ -139,8 +139,11 @@ struct ringbus_view {
 struct ringbus_producer_hot {
   struct ringbus_view view;
   uint64_t tail;  /* many producers: at or before the true one */
-  uint64_t count; /* unknown, 0, if there are many producers */
   uint64_t limit; /* nothing at or after this position may be written: floor + capacity */
+  uint64_t count; /* unknown, 0, if there are many producers; not beside tail, as in the consumer */
+  /* The word of a message of this length at tail. */
+  uint64_t usual_length;
+  uint64_t usual_word;
   uint64_t max_length;
   uint64_t claimed;           /* length of the open claim + 1; 0 none */
   uint32_t tag;               /* of the open claim */
@@ -153,12 +156,21 @@ struct ringbus_producer_hot {
 
 struct ringbus_consumer_hot {
   struct ringbus_view view;
+  /* position, released and count change with each message, and are not neighbours: compilers would move
+   * two at once, and by way of a wider register the next call has to wait longer for them. */
   uint64_t position; /* of the next message to read */
-  uint64_t count;
+  uint64_t empty_at; /* the position at which nothing was found last */
   uint64_t released; /* the cursor as last stored */
-  uint32_t mode;     /* 0, or RINGBUS_MODE_LAPPED or RINGBUS_MODE_SHARED: then through calls */
+  /* What the word at position will be if the next message is like the one before, as most are: then
+   * nothing needs to be decoded, and where the one behind it begins is known before the word has come. */
+  uint64_t usual_word;
+  uint64_t count;
+  uint64_t usual_bytes;
+  uint32_t usual_length;
+  uint32_t mode; /* 0, or RINGBUS_MODE_LAPPED or RINGBUS_MODE_SHARED: then through calls */
   uint32_t fence;
   uint32_t hand_back;    /* enum ringbus_hand_back, resolved */
+  uint32_t stripe_shift; /* log2(capacity) - 4 */
   volatile AO_t *cursor; /* position, count[2] */
   volatile AO_t *floor;
   volatile unsigned *room_waiters;
@@ -175,6 +187,7 @@ RINGBUS_API int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes);
 RINGBUS_API int ringbus_slow_state(volatile unsigned *state);
 RINGBUS_API void ringbus_slow_wake(volatile unsigned *waiters);
 RINGBUS_API void ringbus_slow_mark(ringbus_producer *producer);
+RINGBUS_API void ringbus_slow_stripe(ringbus_consumer *consumer);
 RINGBUS_API int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *message);
 RINGBUS_API int ringbus_slow_borrow_batch(ringbus_consumer *consumer,
                                           struct ringbus_message *messages, size_t max,
@@ -205,6 +218,13 @@ static inline volatile AO_t *ringbus_word_at(const struct ringbus_view *view, ui
 static inline uint64_t ringbus_word_head(const struct ringbus_view *view, uint64_t position,
                                          uint64_t state) {
   return ((position >> view->capacity_shift) << 2 | state) << view->state_shift;
+}
+
+/* The same word in the lap of this position. */
+static inline uint64_t ringbus_word_in_lap(const struct ringbus_view *view, uint64_t word,
+                                           uint64_t position) {
+  return ringbus_word_head(view, position, RINGBUS_WORD_COMMITTED) |
+         (word & ~(~UINT64_C(0) << view->state_shift));
 }
 
 static inline bool ringbus_word_is(const struct ringbus_view *view, uint64_t word,
@@ -249,6 +269,38 @@ static inline void ringbus_counted_store(volatile AO_t *counted, uint64_t positi
   AO_store_release(counted, position | bank);  /* BANK, TAIL, RELEASE */
 }
 
+/* Any eight bytes anywhere. */
+struct ringbus_eight {
+  uint64_t bytes;
+} __attribute__((packed, may_alias));
+
+/* Small messages are copied by words, which meet the stores that have just filled in a structure field by
+ * field; a wider load would wait until these have left for the cache, and everything before them, too. */
+static inline void ringbus_copy(void *to, const void *from, size_t length) {
+#define RINGBUS_EIGHT(base, offset)                                                                \
+  (((volatile struct ringbus_eight *)(void *)((char *)(base) + (offset)))->bytes)
+#define RINGBUS_COPY_EIGHT(offset) RINGBUS_EIGHT(to, offset) = RINGBUS_EIGHT(from, offset)
+  if (length - 8 <= 56) {
+    RINGBUS_COPY_EIGHT(0);
+    if (length > 16) {
+      RINGBUS_COPY_EIGHT(8);
+      if (length > 32) {
+        RINGBUS_COPY_EIGHT(16);
+        RINGBUS_COPY_EIGHT(24);
+        RINGBUS_COPY_EIGHT(length - 32);
+        RINGBUS_COPY_EIGHT(length - 24);
+      }
+      RINGBUS_COPY_EIGHT(length - 16);
+    }
+    RINGBUS_COPY_EIGHT(length - 8);
+  } else if (length) { /* an empty message may come without an address */
+    __asm__(
+        ""
+        : "+r"(length)); /* a length known to the compiler becomes "rep movs", which is slower */
+    memcpy(to, from, length);
+  }
+}
+
 /* ---------------------------------------------------------------- producer */
 
 /* Bytes of a single-producer record: word, message, tag, padding. */
@@ -282,26 +334,33 @@ static inline uint64_t ringbus_record_seal(const struct ringbus_view *view, uint
 }
 
 /* The private tail moves over published records. */
-static inline void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t bytes) {
-  uint64_t next = hot->tail + bytes;
-  uint64_t crossed = (hot->tail ^ next) >> hot->stripe_shift;
-  hot->tail = next;
-  hot->count++;
-  if (RINGBUS_UNLIKELY(crossed != 0))
+static inline void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t tail, uint64_t count,
+                                   uint64_t bytes) {
+  hot->tail = tail + bytes;
+  hot->count = count + 1;
+  if (RINGBUS_UNLIKELY((tail ^ (tail + bytes)) >> hot->stripe_shift != 0))
     ringbus_slow_mark((ringbus_producer *)(void *)hot);
 }
 
-static inline void ringbus_publish(struct ringbus_producer_hot *hot, size_t length, uint32_t tag,
-                                   uint64_t bytes) {
-  uint64_t word = ringbus_record_seal(&hot->view, hot->tail, length, tag, bytes);
-  AO_store(ringbus_word_at(&hot->view, hot->tail + bytes), 0);    /* CLEAR */
-  AO_store_release(ringbus_word_at(&hot->view, hot->tail), word); /* PUBLISH */
-  ringbus_advance(hot, bytes);
+static inline void ringbus_publish(struct ringbus_producer_hot *hot, uint64_t tail, size_t length,
+                                   uint32_t tag, uint64_t bytes) {
+  const struct ringbus_view *view = &hot->view;
+  uint64_t word = hot->usual_word;
+  if (RINGBUS_UNLIKELY(length != hot->usual_length || tag)) {
+    word = ringbus_record_seal(view, tail, length, tag, bytes);
+    if (!tag) {
+      hot->usual_length = length;
+      hot->usual_word = word;
+    }
+  }
+  AO_store(ringbus_word_at(view, tail + bytes), 0);    /* CLEAR */
+  AO_store_release(ringbus_word_at(view, tail), word); /* PUBLISH */
 }
 
 /* After publishing: the tail for joiners and tools, and whoever sleeps. */
-static inline void ringbus_announce(struct ringbus_producer_hot *hot) {
-  ringbus_counted_store(hot->shared_tail, hot->tail, hot->count); /* TAIL */
+static inline void ringbus_announce(struct ringbus_producer_hot *hot, uint64_t tail,
+                                    uint64_t count) {
+  ringbus_counted_store(hot->shared_tail, tail, count); /* TAIL */
   if (RINGBUS_UNLIKELY(hot->fence))
     AO_nop_full();                                           /* SLEEP */
   if (RINGBUS_UNLIKELY(AO_int_load(hot->data_waiters) != 0)) /* SLEEP */
@@ -326,6 +385,7 @@ RINGBUS_HOT int ringbus_producer_claim(ringbus_producer *producer, size_t length
 
 RINGBUS_HOT int ringbus_producer_commit(ringbus_producer *producer, size_t length) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
+  uint64_t tail, count, bytes;
   if (RINGBUS_UNLIKELY(hot->many))
     return ringbus_many_commit(producer, length);
   if (RINGBUS_UNLIKELY(AO_int_load(hot->view.state) != 0)) /* STATE */
@@ -333,8 +393,12 @@ RINGBUS_HOT int ringbus_producer_commit(ringbus_producer *producer, size_t lengt
   if (RINGBUS_UNLIKELY(length >= hot->claimed))
     return hot->claimed ? -EMSGSIZE : -EINVAL;
   hot->claimed = 0;
-  ringbus_publish(hot, length, hot->tag, ringbus_record_bytes(length, hot->tag));
-  ringbus_announce(hot);
+  tail = hot->tail;
+  count = hot->count;
+  bytes = ringbus_record_bytes(length, hot->tag);
+  ringbus_publish(hot, tail, length, hot->tag, bytes);
+  ringbus_advance(hot, tail, count, bytes);
+  ringbus_announce(hot, tail + bytes, count + 1);
   return 0;
 }
 
@@ -352,24 +416,26 @@ RINGBUS_HOT int ringbus_producer_abort(ringbus_producer *producer) {
 /* Copy a message into the record at position. */
 static inline void ringbus_record_fill(const struct ringbus_view *view, uint64_t position,
                                        const void *data, size_t length) {
-  if (length) /* an empty message may come without an address */
-    memcpy(view->data + (position & view->mask) + view->in_band, data, length);
+  ringbus_copy(view->data + (position & view->mask) + view->in_band, data, length);
 }
 
 RINGBUS_HOT int ringbus_producer_send(ringbus_producer *producer, const void *data, size_t length,
                                       uint32_t tag) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
-  uint64_t bytes = ringbus_record_bytes(length, tag);
+  uint64_t bytes = ringbus_record_bytes(length, tag), tail, count;
   int result;
   if (RINGBUS_UNLIKELY(hot->many))
     return ringbus_many_send(producer, data, length, tag);
   result = ringbus_reserve(producer, length, bytes);
   if (RINGBUS_UNLIKELY(result != 0))
     return result;
+  tail = hot->tail;
+  count = hot->count;
   hot->claimed = 0;
-  ringbus_record_fill(&hot->view, hot->tail, data, length);
-  ringbus_publish(hot, length, tag, bytes);
-  ringbus_announce(hot);
+  ringbus_record_fill(&hot->view, tail, data, length);
+  ringbus_publish(hot, tail, length, tag, bytes);
+  ringbus_advance(hot, tail, count, bytes);
+  ringbus_announce(hot, tail + bytes, count + 1);
   return 0;
 }
 
@@ -408,7 +474,7 @@ static inline int ringbus_send_all_at_once(ringbus_producer *producer, const str
   AO_store(ringbus_word_at(view, position), 0);               /* CLEAR */
   AO_store_release(ringbus_word_at(view, first), first_word); /* PUBLISH */
   for (i = 0; i < count; i++)
-    ringbus_advance(hot, ringbus_record_bytes(messages[i].iov_len, tag));
+    ringbus_advance(hot, hot->tail, hot->count, ringbus_record_bytes(messages[i].iov_len, tag));
   return 0;
 }
 
@@ -433,11 +499,12 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
       if (RINGBUS_UNLIKELY(result != 0))
         break;
       ringbus_record_fill(&hot->view, hot->tail, messages[done].iov_base, messages[done].iov_len);
-      ringbus_publish(hot, messages[done].iov_len, tag, bytes);
+      ringbus_publish(hot, hot->tail, messages[done].iov_len, tag, bytes);
+      ringbus_advance(hot, hot->tail, hot->count, bytes);
     }
   }
   if (done)
-    ringbus_announce(hot);
+    ringbus_announce(hot, hot->tail, hot->count);
   if (sent)
     *sent = done;
   return result;
@@ -453,34 +520,47 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
  * wherever they are: for it both ways are plain. More than a lap can
  * only be behind this consumer if a hostile peer wrote the words, and is no work to do for it. */
 __attribute__((no_sanitize("thread"))) static inline void
-ringbus_hand_back(const struct ringbus_consumer_hot *hot) {
+ringbus_hand_back(const struct ringbus_consumer_hot *hot, uint64_t from, uint64_t to) {
   const struct ringbus_view *view = &hot->view;
-  uint64_t end = (hot->released | 63) + 1;
-  uint64_t words_end = (hot->released | 511) + 1; /* of the data that a line of words describes */
-  if (RINGBUS_UNLIKELY(hot->position - hot->released > view->mask))
+  uint64_t end = (from | 63) + 1;
+  uint64_t words_end = (from | 511) + 1; /* of the data that a line of words describes */
+  if (RINGBUS_UNLIKELY(to - from > view->mask))
     return;
   if (hot->hand_back == RINGBUS_HAND_BACK_STORE) {
-    for (; (int64_t)(hot->position - end) >= 0; end += 64) {
-      volatile uint64_t *last =
-          (volatile uint64_t *)(void *)(view->data + ((end - 8) & view->mask));
+    char *data = view->data;
+    uint64_t mask = view->mask;
+    for (; (int64_t)(to - end) >= 0; end += 64) {
+      volatile uint64_t *last = (volatile uint64_t *)(void *)(data + ((end - 8) & mask));
       *last = *last;
     }
     if (!view->in_band)
-      for (; (int64_t)(hot->position - words_end) >= 0; words_end += 512) {
+      for (; (int64_t)(to - words_end) >= 0; words_end += 512) {
         volatile uint64_t *last =
             (volatile uint64_t *)(volatile void *)ringbus_word_at(view, words_end - 64);
         *last = *last;
       }
   }
 #ifndef RINGBUS_RACES_ARE_SEEN
-  else if (hot->hand_back == RINGBUS_HAND_BACK_LOCKED) {
-    for (; (int64_t)(hot->position - end) >= 0; end += 64)
+  else if (RINGBUS_UNLIKELY(hot->hand_back == RINGBUS_HAND_BACK_LOCKED)) {
+    for (; (int64_t)(to - end) >= 0; end += 64)
       AO_or((volatile AO_t *)(void *)(view->data + ((end - 8) & view->mask)), 0);
     if (!view->in_band)
-      for (; (int64_t)(hot->position - words_end) >= 0; words_end += 512)
+      for (; (int64_t)(to - words_end) >= 0; words_end += 512)
         AO_or(ringbus_word_at(view, words_end - 64), 0);
   }
 #endif
+}
+
+/* Release everything before position. */
+static inline void ringbus_release_to(struct ringbus_consumer_hot *hot, uint64_t position,
+                                      uint64_t count) {
+  ringbus_hand_back(hot, hot->released, position);
+  hot->released = position;
+  ringbus_counted_store(hot->cursor, position, count); /* RELEASE */
+  if (RINGBUS_UNLIKELY(hot->fence))
+    AO_nop_full();                                           /* SLEEP */
+  if (RINGBUS_UNLIKELY(AO_int_load(hot->room_waiters) != 0)) /* SLEEP */
+    ringbus_slow_wake(hot->room_waiters);
 }
 
 RINGBUS_HOT int ringbus_consumer_release(ringbus_consumer *consumer) {
@@ -488,34 +568,67 @@ RINGBUS_HOT int ringbus_consumer_release(ringbus_consumer *consumer) {
   if (RINGBUS_UNLIKELY(((AO_int_load(hot->view.state) & ~RINGBUS_STATE_CLOSED) | /* STATE */
                         (hot->mode & RINGBUS_MODE_SHARED)) != 0))
     return ringbus_slow_release(consumer);
-  if (hot->position == hot->released)
-    return 0;
-  ringbus_hand_back(hot);
-  ringbus_counted_store(hot->cursor, hot->position, hot->count); /* RELEASE */
-  hot->released = hot->position;
-  if (RINGBUS_UNLIKELY(hot->fence))
-    AO_nop_full();                                           /* SLEEP */
-  if (RINGBUS_UNLIKELY(AO_int_load(hot->room_waiters) != 0)) /* SLEEP */
-    ringbus_slow_wake(hot->room_waiters);
+  if (hot->position != hot->released)
+    ringbus_release_to(hot, hot->position, hot->count);
   return 0;
+}
+
+/* The message at hot->position, and its record's bytes. -EAGAIN: there is none; -ENODATA: what there is a
+ * call has to tell. */
+static inline int ringbus_next(struct ringbus_consumer_hot *hot, struct ringbus_message *message,
+                               uint64_t *bytes) {
+  const struct ringbus_view *view = &hot->view;
+  uint64_t position = hot->position;
+  uint64_t word = AO_load_acquire(ringbus_word_at(view, position)); /* PUBLISH */
+  if (RINGBUS_LIKELY(word == hot->usual_word)) {
+    message->data = view->data + (position & view->mask) + view->in_band;
+    message->length = hot->usual_length;
+    message->tag = 0;
+    message->redelivered = false;
+    message->position = position;
+    *bytes = hot->usual_bytes;
+    return 0;
+  }
+  if (word == 0)
+    return -EAGAIN;
+  if (RINGBUS_UNLIKELY(!ringbus_word_is(view, word, position, RINGBUS_WORD_COMMITTED)))
+    return -ENODATA;
+  *bytes = ringbus_word_decode(view, word, position, message);
+  if (RINGBUS_UNLIKELY(*bytes == 0))
+    return -EBADMSG;
+  if (RINGBUS_LIKELY(!(word & RINGBUS_WORD_FLAG_TAG))) {
+    hot->usual_word = word;
+    hot->usual_bytes = *bytes;
+    hot->usual_length = message->length;
+  }
+  return 0;
+}
+
+/* Whether what ringbus_next said is for a call to work out: the first look that finds nothing is, too. */
+static inline bool ringbus_is_for_call(const struct ringbus_consumer_hot *hot, int result) {
+  return result == -ENODATA || (result == -EAGAIN && hot->position != hot->empty_at);
+}
+
+/* The message has been taken. */
+static inline void ringbus_pass(struct ringbus_consumer_hot *hot, uint64_t position, uint64_t count,
+                                uint64_t bytes) {
+  hot->position = position + bytes;
+  hot->count = count + 1;
+  if (RINGBUS_UNLIKELY((position ^ (position + bytes)) >> hot->stripe_shift != 0))
+    ringbus_slow_stripe((ringbus_consumer *)(void *)hot);
 }
 
 RINGBUS_HOT int ringbus_consumer_borrow(ringbus_consumer *consumer,
                                         struct ringbus_message *message) {
   struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
-  uint64_t word, bytes;
+  uint64_t bytes;
+  int result;
   if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) | hot->mode) != 0)) /* STATE */
     return ringbus_slow_borrow(consumer, message);
-  word = AO_load_acquire(ringbus_word_at(&hot->view, hot->position)); /* PUBLISH */
-  if (word == 0)
-    return -EAGAIN;
-  if (RINGBUS_UNLIKELY(!ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_COMMITTED)))
-    return ringbus_slow_borrow(consumer, message);
-  bytes = ringbus_word_decode(&hot->view, word, hot->position, message);
-  if (RINGBUS_UNLIKELY(bytes == 0))
-    return -EBADMSG;
-  hot->position += bytes;
-  hot->count++;
+  result = ringbus_next(hot, message, &bytes);
+  if (RINGBUS_UNLIKELY(result != 0))
+    return ringbus_is_for_call(hot, result) ? ringbus_slow_borrow(consumer, message) : result;
+  ringbus_pass(hot, hot->position, hot->count, bytes);
   return 0;
 }
 
@@ -524,41 +637,46 @@ RINGBUS_HOT int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
                                               size_t *count) {
   struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
   size_t got = 0;
-  int result = 0;
+  uint64_t bytes;
+  int result;
   if (RINGBUS_UNLIKELY(hot->mode))
     return ringbus_slow_borrow_batch(consumer, messages, max, count);
-  while (got < max && (result = ringbus_consumer_borrow(consumer, &messages[got])) == 0)
-    got++;
+  result = max ? ringbus_consumer_borrow(consumer, &messages[0]) : -EINVAL;
+  while (result == 0 && ++got < max) {
+    result = ringbus_next(hot, &messages[got], &bytes);
+    if (RINGBUS_LIKELY(result == 0))
+      ringbus_pass(hot, hot->position, hot->count, bytes);
+    else if (result == -ENODATA)
+      result = ringbus_slow_borrow(consumer, &messages[got]);
+  }
   *count = got;
-  return got ? 0 : max ? result : -EINVAL;
+  return got ? 0 : result;
 }
 
 RINGBUS_HOT int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, size_t size,
                                       struct ringbus_message *message) {
   struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
   struct ringbus_message borrowed;
-  uint64_t word, bytes;
+  uint64_t bytes, position, count;
+  int result;
   if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) | hot->mode) != 0)) /* STATE */
     return ringbus_slow_recv(consumer, buffer, size, message);
-  word = AO_load_acquire(ringbus_word_at(&hot->view, hot->position)); /* PUBLISH */
-  if (word == 0)
-    return -EAGAIN;
-  if (RINGBUS_UNLIKELY(!ringbus_word_is(&hot->view, word, hot->position, RINGBUS_WORD_COMMITTED)))
-    return ringbus_slow_recv(consumer, buffer, size, message);
-  bytes = ringbus_word_decode(&hot->view, word, hot->position, &borrowed);
-  if (RINGBUS_UNLIKELY(bytes == 0))
-    return -EBADMSG;
+  result = ringbus_next(hot, &borrowed, &bytes);
+  if (RINGBUS_UNLIKELY(result != 0))
+    return ringbus_is_for_call(hot, result) ? ringbus_slow_recv(consumer, buffer, size, message)
+                                            : result;
   if (message) {
     *message = borrowed;
     message->data = buffer;
   }
   if (RINGBUS_UNLIKELY(borrowed.length > size))
     return -EMSGSIZE;
-  if (borrowed.length)
-    memcpy(buffer, borrowed.data, borrowed.length);
-  hot->position += bytes;
-  hot->count++;
-  return ringbus_consumer_release(consumer);
+  ringbus_copy(buffer, borrowed.data, borrowed.length);
+  position = hot->position;
+  count = hot->count;
+  ringbus_pass(hot, position, count, bytes);
+  ringbus_release_to(hot, position + bytes, count + 1);
+  return 0;
 }
 
 /* Whether the floor has passed a position: what was read there before must not be believed. */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* pace.c - keeping producer and consumer off each other's heels, and what is tried out at run time.
+ *
+ * What limits a ring is not instructions but cache lines that both cores want at the same time: a consumer
+ * that polls the very line the producer is writing, a producer that waits for each line the consumer gives
+ * free, and lines that are written anew while the other core holds a copy. The cures (a rest on the first
+ * empty look, a rest when the ring is full, lines handed back) cost something, and whether they pay
+ * depends on processor, place of the cores and traffic, all of which change. So the consumer tries: it
+ * measures how fast it gets on with and without, and keeps what is better. No result depends on it. */
+#include "consumer.h"
+
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#include <time.h>
+#endif
+
+/* ---------------------------------------------------------------- time */
+
+/* A counter that is read without a system call; a microsecond is about so many counts. */
+#if defined(__x86_64__)
+static uint64_t ticks(void) { return __builtin_ia32_rdtsc(); }
+static uint64_t ticks_per_us(void) { return 2048; } /* of 1 to 5 thousand: near enough for a rest */
+#elif defined(__aarch64__)
+static uint64_t ticks(void) {
+  uint64_t now;
+  __asm__ volatile("mrs %0, cntvct_el0" : "=r"(now));
+  return now;
+}
+static uint64_t ticks_per_us(void) {
+  uint64_t hertz;
+  __asm__("mrs %0, cntfrq_el0" : "=r"(hertz));
+  return hertz / 1000000 + 1;
+}
+#else
+static uint64_t ticks(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+static uint64_t ticks_per_us(void) { return 1000; }
+#endif
+
+/* On the processor, about so many microseconds. */
+static void rest(unsigned us) {
+  const uint64_t begin = ticks(), length = us * ticks_per_us();
+  while (ticks() - begin < length)
+    spin_pause();
+}
+
+/* ---------------------------------------------------------------- a full ring */
+
+/* So often a producer looks whether an eighth of the ring is free, or so many bytes. */
+enum { FULL_LOOKS = 16, FULL_ROOM = 65536 };
+
+/* On the heels of the slowest consumer a producer gets room for one message after the other, and both write
+ * to neighbouring lines at the same time, which costs several times more than all else. So whoever finds the
+ * ring full lets the consumer get ahead, as long as it does: nobody waits for messages while there is a whole
+ * ring of them. Who has not moved since the last look is not waited for. */
+void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t bytes,
+               uint64_t *full_at) {
+  const uint64_t capacity = ring->geometry.capacity;
+  const uint64_t enough = capacity / 8 < FULL_ROOM ? capacity / 8 : FULL_ROOM;
+  for (unsigned looks = 0; looks < FULL_LOOKS; looks++) {
+    const struct slowest slowest = find_slowest(ring, tail, told, bytes);
+    const bool has_moved = slowest.at.position != *full_at;
+    *full_at = slowest.at.position;
+    if (!has_moved || tail.position + enough <= slowest.at.position + capacity)
+      return;
+    rest(1);
+  }
+}
+
+/* ---------------------------------------------------------------- trials */
+
+/* Time goes in windows. The level chosen is kept for some windows, then one next to it is tried for a short
+ * one. Each time the choice stays what it was, the next try comes eight times later, so that what the wrong level
+ * costs is a thousandth; but sooner if messages come twice as fast, or half as fast, as when it was chosen, and
+ * in the latter case from the lowest level on: there is other traffic now, perhaps such as waits for an answer. */
+enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 1024 };
+
+static void begin_window(struct trial *trial) {
+  trial->measured = trial->trying ? trial->tried : trial->tried * KEPT_WINDOW;
+  trial->left = trial->measured + (trial->trying || trial->windows == 0 ? trial->settling : 0);
+}
+
+static void begin_anew(struct trial *trial, unsigned kept, double speed) {
+  trial->chosen = 0;
+  trial->kept = kept;
+  trial->windows = 0;
+  trial->speed = speed;
+  trial->last = 0;
+}
+
+void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling) {
+  *trial = (struct trial){.levels = levels, .tried = tried, .settling = settling};
+  begin_anew(trial, 1, 0);
+  begin_window(trial);
+}
+
+static void begin_try(struct trial *trial, double speed) {
+  trial->speed = speed;
+  trial->upwards = trial->chosen == 0 || (!trial->upwards && trial->chosen < trial->levels - 1);
+  trial->trying = true;
+  trial->won = 0;
+}
+
+static void end_try(struct trial *trial, double speed) {
+  const bool higher_pays =
+      trial->upwards ? speed > trial->speed * 5 / 4 : trial->speed > speed * 5 / 4;
+  if (trial->upwards && higher_pays && ++trial->won < 2)
+    return; /* was that chance? */
+  if (trial->upwards == higher_pays) {
+    trial->chosen += trial->upwards ? 1 : -1U;
+    trial->kept = 1;
+    trial->last = 0;
+  } else {
+    trial->kept = trial->kept < KEPT_LONGEST ? trial->kept * 8 : KEPT_LONGEST;
+  }
+  trial->trying = false;
+  trial->windows = 0;
+}
+
+unsigned trial_step(struct trial *trial, uint64_t position) {
+  if (trial->left-- == trial->measured) {
+    trial->since = ticks();
+    trial->from = position;
+  }
+  if (trial->left == 0) {
+    const double speed =
+        (double)(position - trial->from) / (double)(ticks() - trial->since + 1 /* not by zero */);
+    if (trial->trying) {
+      end_try(trial, speed);
+    } else {
+      /* The better of two: one may be slow because this process or the other had no core for a while. */
+      const double recent = speed > trial->last ? speed : trial->last;
+      const bool is_slower = recent * 2 < trial->speed, is_faster = recent > trial->speed * 2;
+      trial->last = speed;
+      if (is_slower && trial->chosen > 0)
+        begin_anew(trial, KEPT_LONGEST / 8, recent);
+      else if (++trial->windows >= (is_faster || is_slower ? trial->kept / 16 : trial->kept))
+        begin_try(trial, recent);
+    }
+    begin_window(trial);
+  }
+  return !trial->trying ? trial->chosen : trial->upwards ? trial->chosen + 1 : trial->chosen - 1;
+}
+
+/* ---------------------------------------------------------------- the consumer's two */
+
+/* A rest on the first empty look makes a gap in which the producer writes undisturbed; if it sends
+ * at its own pace it makes nothing but latency. */
+void pace_empty(ringbus_consumer *consumer) {
+  static const unsigned us[RESTING_LEVELS] = {0, 2, 8};
+  consumer->hot.empty_at = consumer->hot.position;
+  rest(us[trial_step(&consumer->resting, consumer->hot.position)]);
+}
+
+/* What handing back or not does is felt when the producer comes to these lines again, a lap later. */
+void ringbus_slow_stripe(ringbus_consumer *consumer) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  const uint64_t lap = hot->position >> hot->view.capacity_shift;
+  hot->usual_word = ringbus_word_in_lap(&hot->view, hot->usual_word, hot->position);
+  if (!consumer->tries_keeping || lap == consumer->lap)
+    return;
+  consumer->lap = lap;
+  hot->hand_back = trial_step(&consumer->keeping, hot->position) ? RINGBUS_HAND_BACK_NEVER
+                                                                 : RINGBUS_HAND_BACK_STORE;
+}
