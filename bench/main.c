@@ -32,11 +32,11 @@ static unsigned plan(const struct bench *bench, const struct bench_options *opti
     for (unsigned size = 0; options->wanted[kind] && size < BENCH_SIZES; size++)
       for (unsigned rate = 0; rate < (kind == BENCH_PACED ? options->rates : 1); rate++)
         for (unsigned i = 0; i < bench_contender_count; i++) {
-          const struct bench_contender *contender = &bench_contenders[i];
+          const struct bench_contender *contender = bench_contender[i];
           bool wanted = options->sizes_given       ? options->size[size]
                         : kind == BENCH_THROUGHPUT ? true
                                                    : bench_size[size] == BENCH_MESSAGE;
-          if (!wanted || contender->kind != kind ||
+          if (!wanted || contender->kind != kind || !bench_wants(options, contender->name) ||
               bench->largest[contender->channel] < bench_size[size])
             continue;
           if (rows)
@@ -50,7 +50,8 @@ static unsigned plan(const struct bench *bench, const struct bench_options *opti
   for (unsigned i = 0; i < bench_crowd_count; i++)
     for (unsigned column = 0; column < BENCH_COLUMNS; column++) {
       const struct bench_crowd *crowd = &bench_crowds[i];
-      if (!options->wanted[crowd->kind] || !bench_crowd_has(bench, crowd, column))
+      if (!options->wanted[crowd->kind] || !bench_wants(options, crowd->name) ||
+          !bench_crowd_has(bench, crowd, column))
         continue;
       if (rows)
         rows[count] = (struct bench_row){
@@ -69,7 +70,7 @@ static unsigned probe_trips(const struct bench *bench) {
 static void lead(struct bench *bench, struct bench_sample *sample) {
   struct bench_shared *shared = bench->shared;
   const int64_t start = bench_now();
-  const uint64_t sent = bench_contenders[bench->row->contender].lead[bench->row->size](bench);
+  const uint64_t sent = bench_contender[bench->row->contender]->lead[bench->row->size](bench);
   uint64_t received;
   while ((received = bench_load(&shared->received)) >> 40 != bench->slice)
     bench_idle(bench);
@@ -87,7 +88,7 @@ static void lead(struct bench *bench, struct bench_sample *sample) {
 }
 
 static void follow(struct bench *bench) {
-  const uint64_t received = bench_contenders[bench->row->contender].follow[bench->row->size](bench);
+  const uint64_t received = bench_contender[bench->row->contender]->follow[bench->row->size](bench);
   bench_store(&bench->shared->received, (uint64_t)bench->slice << 40 | received);
 }
 
@@ -105,13 +106,16 @@ static void prepare(struct bench *bench, ringbus_producer *const producers[],
     bench_clear(&shared->late);
     (void)alarm((unsigned)(4 * bench->slice_ns / 1000000000) + PATIENCE);
   }
-  bench->blocks_bytes = large ? BENCH_LARGE_RING : BENCH_RING;
+  bench->memory_bytes = large ? BENCH_LARGE_RING : BENCH_RING;
   bench->eager = kind == BENCH_PINGPONG || kind == BENCH_PACED;
   if (kind < BENCH_FAN_IN) {
     const unsigned there = kind == BENCH_PINGPONG ? THERE : large ? LARGE : SMALL;
     bench->producer = producers[bench->leads ? there : BACK];
     bench->consumer = consumers[bench->leads ? BACK : there];
     bench_prepare(bench, bench_size[bench->row->size]);
+    const struct bench_peer *peer = bench_contender[bench->row->contender]->peer;
+    if (peer && peer->open)
+      peer->open(bench, bench_size[bench->row->size]);
   }
 }
 
@@ -127,13 +131,24 @@ static void keep(struct bench_results *results, const struct bench_sample *sampl
   bench_merge(*latency, &results->bench->shared->latency);
 }
 
+/* A peer's threads interrupt each other, so what counts is what was neither theirs nor idle of this core. The
+ * system tells it in steps of 10 ms. */
+enum { TOLERATED_TAKEN_NS = 25000000 };
+
+static int64_t taken(const struct bench *bench) {
+  const int64_t idle = bench_idle_time(bench->cpu[bench->leads ? 0 : 1]);
+  return idle < 0 ? 0 : bench_now() - idle - bench_cpu_time();
+}
+
 /* One slice between two probes, on the producer's side if results, else on the consumer's. */
 static void slice(struct bench *bench, struct bench_results *results, unsigned row) {
   struct bench_sample sample = {.row = row};
   const unsigned trips = probe_trips(bench);
   const bool is_crowd = bench->row->kind >= BENCH_FAN_IN;
+  const struct bench_peer *peer = is_crowd ? NULL : bench_contender[bench->row->contender]->peer;
+  const bool threads = peer && peer->threads;
   bool disturbed = false;
-  int64_t waited = bench_waited();
+  int64_t waited = threads ? taken(bench) : bench_waited();
   double before = bench_probe(bench, bench->leads, trips);
   uint64_t interruptions = bench_interruptions();
   if (!is_crowd && bench->leads) {
@@ -150,8 +165,8 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   } else {
     bench_wait(&bench->shared->crowd.resume);
   }
-  interruptions = bench_interruptions() - interruptions;
-  waited = bench_waited() - waited;
+  interruptions = threads ? 0 : bench_interruptions() - interruptions;
+  waited = (threads ? taken(bench) : bench_waited()) - waited;
   if (!bench->leads) {
     bench->shared->interruptions = interruptions;
     bench->shared->waited = waited;
@@ -162,7 +177,8 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   if (!is_crowd) /* crowds interrupt each other, and see for themselves */
     disturbed =
         bench->cpus > 1 && (interruptions + bench->shared->interruptions > TOLERATED ||
-                            waited + bench->shared->waited > bench->slice_ns / TOLERATED_SHARE);
+                            waited + bench->shared->waited >
+                                (threads ? TOLERATED_TAKEN_NS : bench->slice_ns / TOLERATED_SHARE));
   sample.state = bench_classify(bench, before);
   const bool moved = !disturbed && sample.state != bench_classify(bench, after);
   results->disturbed += disturbed;
@@ -226,9 +242,10 @@ static void handle_signals(void) {
 }
 
 static void share(struct bench *bench) {
-  static _Alignas(BENCH_LINE) char out[BENCH_BUFFER], in[BENCH_MAX_MESSAGE];
+  static alignas(BENCH_LINE) char out[BENCH_BUFFER], in[BENCH_BUFFER];
   bench->shared = shared = bench_map_shared(sizeof *shared);
-  bench->blocks = bench_map_shared(BENCH_LARGE_RING);
+  for (unsigned way = 0; way < BENCH_WAYS; way++)
+    bench->memory[way] = bench_map_shared(BENCH_MEMORY_BYTES);
   bench->out = out;
   bench->in = in;
   if (sem_init(&shared->crowd.ready, 1, 0) != 0 || sem_init(&shared->crowd.start, 1, 0) != 0 ||
@@ -254,6 +271,20 @@ static void take_ends(struct bench *bench, const struct bench_channels *channels
       consumers[i] = bench_consume_from(ring[i], reading, bench);
 }
 
+/* What the peers that are measured want made before there are two processes. */
+static void make_peers(const struct bench_results *results) {
+  for (unsigned i = 0; i < results->row_count; i++) {
+    const struct bench_row *row = &results->rows[i];
+    const struct bench_peer *peer =
+        row->kind < BENCH_FAN_IN ? bench_contender[row->contender]->peer : NULL;
+    bool is_made = !peer || !peer->make;
+    for (const struct bench_row *before = results->rows; before < row && !is_made; before++)
+      is_made = bench_contender[before->contender]->peer == peer; /* crowds come last */
+    if (!is_made)
+      peer->make();
+  }
+}
+
 /* What is known only when everything is set up. */
 static void warn_of_ends(const struct bench *bench, struct bench_warnings *warnings) {
   static const char *const name[BENCH_CHANNELS] = {"memory", "a pipe", "a socket",
@@ -273,6 +304,7 @@ static void warn_of_ends(const struct bench *bench, struct bench_warnings *warni
 int main(int argc, char **argv) {
   static struct bench bench;
   static struct bench_warnings warnings;
+  bench_list_contenders();
   const struct bench_options options = bench_parse(argc, argv, &bench);
   ringbus_producer *producers[RINGS] = {NULL};
   ringbus_consumer *consumers[RINGS] = {NULL};
@@ -299,8 +331,11 @@ int main(int argc, char **argv) {
   if (!results.rows || !results.samples || !results.latency)
     bench_fail("the results", -ENOMEM);
   (void)plan(&bench, &options, results.rows);
+  make_peers(&results);
 
   bench_find_conditions("", &bench, &warnings);
+  if (*bench_missing && !options.only[0])
+    bench_warn(&warnings, "some peers are not built, for want of a package:%s", bench_missing);
   handle_signals();
   child = bench_fork();
   bench.leads = child != 0;

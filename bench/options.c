@@ -22,6 +22,7 @@ static const char usage[] =
     "  overwrite         1 and 2 writers that never wait, and a reader beside them\n"
     "  --sizes N,...     of messages, bytes: some of 8, 64, 256, 1024, 4096, 65536 (default:\n"
     "                    throughput all, pingpong and paced 64; from fan-in on it is 64)\n"
+    "  --only NAME,...   contenders whose names begin so, such as ringbus,floor (default: all)\n"
     "  --rate N,...      paced: messages a second (default 10000,100000,1000000)\n"
     "  --slices N        slices of each figure (default 20)\n"
     "  --slice-ms N      length of a slice (default 30); four times that from fan-in on\n"
@@ -113,6 +114,49 @@ static void parse_rates(char *list, struct bench_options *options) {
   }
 }
 
+static bool begins(const char *name, const char *with) {
+  return strncmp(name + strspn(name, " "), with, strlen(with)) == 0;
+}
+
+static bool is_known(const char *beginning) {
+  bool known = false;
+  for (unsigned i = 0; i < bench_contender_count; i++)
+    known |= begins(bench_contender[i]->name, beginning);
+  for (unsigned i = 0; i < bench_crowd_count; i++)
+    known |= begins(bench_crowds[i].name, beginning);
+  return known && *beginning;
+}
+
+/* Some names have commas: an item is as long as one begins so. */
+static void parse_only(char *list, struct bench_options *options) {
+  for (unsigned i = 0; list; i++) {
+    char *item = list, *comma = item + strlen(item), *cut = NULL;
+    while (!is_known(item)) {
+      if (cut)
+        *cut = ',';
+      while (comma > item && *comma != ',')
+        comma--;
+      if (comma == item)
+        refuse("--only takes beginnings of contenders' names, as the tables have them; none "
+               "begins with '%s'",
+               next_of(&list));
+      cut = comma--;
+      *cut = '\0';
+    }
+    if (i == BENCH_MAX_ONLY)
+      refuse("--only takes at most %d names", BENCH_MAX_ONLY);
+    options->only[i] = item;
+    list = cut ? cut + 1 : NULL;
+  }
+}
+
+bool bench_wants(const struct bench_options *options, const char *name) {
+  for (unsigned i = 0; i < BENCH_MAX_ONLY && options->only[i]; i++)
+    if (begins(name, options->only[i]))
+      return true;
+  return !options->only[0];
+}
+
 static unsigned choose(const char *name, const char *const names[], unsigned count,
                        const char *what) {
   for (unsigned i = 0; i < count; i++)
@@ -125,6 +169,7 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
   static const struct option known[] = {{"slices", required_argument, NULL, 's'},
                                         {"slice-ms", required_argument, NULL, 'm'},
                                         {"sizes", required_argument, NULL, 'z'},
+                                        {"only", required_argument, NULL, 'o'},
                                         {"rate", required_argument, NULL, 'r'},
                                         {"cpus", required_argument, NULL, 'c'},
                                         {"hand-back", required_argument, NULL, 'b'},
@@ -148,6 +193,9 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
       break;
     case 'z':
       parse_sizes(optarg, &options);
+      break;
+    case 'o':
+      parse_only(optarg, &options);
       break;
     case 'r':
       parse_rates(optarg, &options);
