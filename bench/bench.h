@@ -32,6 +32,7 @@
  *   contenders.c  how each contender passes a message from one process to the other
  *   peers/        the same for contenders that need a library
  *   sides.h       what is made of that for each bench
+ *   alone.c       what is measured in one process
  *   crowd.c       how crowds do, and a slice of one
  *   ends.c        rings, pipes, sockets, queues
  *   machine.c     cores, clock, probe
@@ -79,12 +80,13 @@ enum { BENCH_THERE, BENCH_BACK, BENCH_WAYS };
 
 /* Shared by all processes; each word alone on its lines. */
 struct bench_shared {
-  alignas(BENCH_LINE) uint64_t token;     /* the probe's line */
-  alignas(BENCH_LINE) uint64_t received;  /* consumer: slice << 40 | messages checked, at its end */
-  uint64_t interruptions;                 /* consumer: in this slice; settled by the probe */
-  int64_t waited;                         /* consumer: for its core, in this slice */
-  int64_t clock;                          /* consumer: what its clock says */
-  int64_t start;                          /* paced: when the first message is due */
+  alignas(BENCH_LINE) uint64_t token;    /* the probe's line */
+  alignas(BENCH_LINE) uint64_t received; /* consumer: slice << 40 | messages checked, at its end */
+  uint64_t interruptions;                /* consumer: in this slice; settled by the probe */
+  int64_t waited;                        /* consumer: for its core, in this slice */
+  int64_t clock;                         /* consumer: what its clock says */
+  int64_t start; /* paced: when the first message is due; wakeup: when this one was published */
+  double cost;   /* publish: of one message, ns */
   alignas(BENCH_LINE) uint64_t published; /* blocks, bare line: published, and ... */
   alignas(BENCH_LINE) uint64_t consumed;  /* ... handed back */
   struct {
@@ -108,7 +110,14 @@ struct bench_shared {
 };
 
 /* What messages go through, as far as it limits their size. */
-enum bench_channel { BENCH_MEMORY, BENCH_PIPES, BENCH_SOCKETS, BENCH_QUEUES, BENCH_CHANNELS };
+enum bench_channel {
+  BENCH_MEMORY,
+  BENCH_PIPES,
+  BENCH_SOCKETS,
+  BENCH_QUEUES,
+  BENCH_LARGE_RINGS, /* of 1 GiB, to attach to */
+  BENCH_CHANNELS
+};
 
 /* One process's ends of everything that messages can go through. */
 struct bench {
@@ -140,6 +149,9 @@ enum bench_kind {
   BENCH_THROUGHPUT,
   BENCH_PINGPONG,
   BENCH_PACED,
+  BENCH_WAKEUP,
+  BENCH_PUBLISH, /* here and in attach one process does all, and the other one waits */
+  BENCH_ATTACH,
   BENCH_FAN_IN, /* from here on crowds */
   BENCH_FAN_OUT,
   BENCH_SHARED,
@@ -190,6 +202,8 @@ struct bench_peer {
   void (*open)(struct bench *bench, uint32_t size);
 };
 #define BENCH_PEER extern const struct bench_peer __attribute__((weak))
+extern const struct bench_peer bench_alone[];
+extern const unsigned bench_alone_count;
 BENCH_PEER bench_peer_ck;
 BENCH_PEER bench_peer_dpdk;
 BENCH_PEER bench_peer_libqb;
@@ -243,6 +257,9 @@ int bench_make_ring(const struct ringbus_create_options *options);
 ringbus_producer *bench_produce_in(int ring);
 ringbus_consumer *bench_consume_from(int ring, struct ringbus_consumer_options options,
                                      const struct bench *bench);
+
+/* How large the handles of a ring, a producer and a consumer are. */
+void bench_handle_bytes(size_t bytes[3]);
 
 struct bench_channels {
   int pipe[BENCH_WAYS][2]; /* to read from, to write to */
@@ -363,6 +380,11 @@ struct bench_results {
   int stopped_by; /* a signal, or 0 */
 };
 
+/* Whether single messages are timed. */
+static inline bool bench_has_latency(enum bench_kind kind) {
+  return kind == BENCH_PINGPONG || kind == BENCH_PACED || kind == BENCH_WAKEUP ||
+         kind == BENCH_ATTACH;
+}
 /* All that was printed has been written, or the process ends with an error. */
 void bench_print_end(void);
 void bench_report_head(const struct bench_results *results);

@@ -363,6 +363,11 @@ static const struct bench_contender own[] = {
     PACED("pipe", pipe, pipe, BENCH_PIPES, NULL),
     PACED("seqpacket socket", socket, socket, BENCH_SOCKETS, NULL),
     PACED("POSIX mq", queue, queue, BENCH_QUEUES, NULL),
+    WAKEUP("bare futex", futex, futex, BENCH_MEMORY, NULL),
+    WAKEUP("ringbus, sleeping", send, wait, BENCH_MEMORY, NULL),
+    WAKEUP("pipe", pipe, pipe, BENCH_PIPES, NULL),
+    WAKEUP("seqpacket socket", socket, socket, BENCH_SOCKETS, NULL),
+    WAKEUP("POSIX mq", queue, queue, BENCH_QUEUES, NULL),
 };
 
 /* Those that are not built, for want of their library, are no symbols. */
@@ -389,6 +394,8 @@ char bench_missing[160];
 void bench_list_contenders(void) {
   size_t length = 0;
   add_all(own, sizeof own / sizeof *own);
+  for (unsigned i = 0; i < bench_alone_count; i++)
+    add_all(bench_alone[i].contender, bench_alone[i].contenders);
   for (unsigned i = 0; i < sizeof peers / sizeof *peers; i++)
     if (peers[i].peer)
       add_all(peers[i].peer->contender, peers[i].peer->contenders);

@@ -33,8 +33,8 @@ static unsigned plan(const struct bench *bench, const struct bench_options *opti
       for (unsigned rate = 0; rate < (kind == BENCH_PACED ? options->rates : 1); rate++)
         for (unsigned i = 0; i < bench_contender_count; i++) {
           const struct bench_contender *contender = bench_contender[i];
-          bool wanted = options->sizes_given       ? options->size[size]
-                        : kind == BENCH_THROUGHPUT ? true
+          bool wanted = options->sizes_given && kind < BENCH_PUBLISH ? options->size[size]
+                        : kind == BENCH_THROUGHPUT                   ? true
                                                    : bench_size[size] == BENCH_MESSAGE;
           if (!wanted || contender->kind != kind || !bench_wants(options, contender->name) ||
               bench->largest[contender->channel] < bench_size[size])
@@ -78,8 +78,8 @@ static void lead(struct bench *bench, struct bench_sample *sample) {
   if ((received & ((UINT64_C(1) << 40) - 1)) != sent)
     bench_fail("messages are missing at the end of a slice", -EBADMSG);
   const double rate = (double)sent / elapsed;
-  if (bench->row->kind == BENCH_THROUGHPUT) {
-    sample->value = rate * 1e3;
+  if (bench->row->kind == BENCH_THROUGHPUT || bench->row->kind == BENCH_PUBLISH) {
+    sample->value = bench->row->kind == BENCH_PUBLISH ? shared->cost : rate * 1e3;
     return;
   }
   sample->value = bench_percentile(&shared->latency, 0.5);
@@ -123,7 +123,7 @@ static void keep(struct bench_results *results, const struct bench_sample *sampl
   const enum bench_kind kind = results->rows[sample->row].kind;
   results->slices[sample->state]++;
   results->samples[results->count++] = *sample;
-  if (kind != BENCH_PINGPONG && kind != BENCH_PACED)
+  if (!bench_has_latency(kind))
     return;
   struct bench_histogram **latency = &results->latency[sample->row][sample->state];
   if (!*latency && !(*latency = calloc(1, sizeof **latency)))
@@ -287,8 +287,8 @@ static void make_peers(const struct bench_results *results) {
 
 /* What is known only when everything is set up. */
 static void warn_of_ends(const struct bench *bench, struct bench_warnings *warnings) {
-  static const char *const name[BENCH_CHANNELS] = {"memory", "a pipe", "a socket",
-                                                   "a POSIX message queue"};
+  static const char *const name[BENCH_CHANNELS] = {
+      "memory", "a pipe", "a socket", "a POSIX message queue", "a ring of 1 GiB (memory is short)"};
   if (bench->clock_low > 0 || bench->clock_high < 0)
     bench_warn(warnings,
                "the CPUs' clocks differ by %lld to %lld ns: paced figures are off by that",

@@ -6,8 +6,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-const char *const bench_kind_name[BENCH_KINDS] = {"throughput", "pingpong", "paced",    "fan-in",
-                                                  "fan-out",    "shared",   "overwrite"};
+const char *const bench_kind_name[BENCH_KINDS] = {"throughput", "pingpong", "paced",  "wakeup",
+                                                  "publish",    "attach",   "fan-in", "fan-out",
+                                                  "shared",     "overwrite"};
 const char *const bench_hand_back_name[] = {"default", "never", "store", "locked"};
 
 static const char usage[] =
@@ -16,12 +17,16 @@ static const char usage[] =
     "  throughput        one producer, one consumer, each on its own core\n"
     "  pingpong          there and back\n"
     "  paced             one way, sent at a given rate: from when it was due to when it was there\n"
+    "  wakeup            one way, to a consumer that sleeps\n"
+    "  publish           what sending costs the producer, by what it does for consumers that might "
+    "sleep\n"
+    "  attach            from opening a ring to the first message\n"
     "  fan-in            1, 2 and 4 writers into one ring\n"
     "  fan-out           1, 2 and 4 readers, each of all messages\n"
     "  shared            1 and 2 readers, each message to one of them\n"
     "  overwrite         1 and 2 writers that never wait, and a reader beside them\n"
     "  --sizes N,...     of messages, bytes: some of 8, 64, 256, 1024, 4096, 65536 (default:\n"
-    "                    throughput all, pingpong and paced 64; from fan-in on it is 64)\n"
+    "                    throughput all, else 64; from publish on it is always 64)\n"
     "  --only NAME,...   contenders whose names begin so, such as ringbus,floor (default: all)\n"
     "  --rate N,...      paced: messages a second (default 10000,100000,1000000)\n"
     "  --slices N        slices of each figure (default 20)\n"
@@ -228,9 +233,10 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
   for (unsigned kind = 0; kind < BENCH_KINDS; kind++)
     options.wanted[kind] = optind == argc;
   for (; optind < argc; optind++)
-    options.wanted[choose(argv[optind], bench_kind_name, BENCH_KINDS,
-                          "a bench is throughput, pingpong, paced, fan-in, fan-out, shared or "
-                          "overwrite")] = true;
+    options
+        .wanted[choose(argv[optind], bench_kind_name, BENCH_KINDS,
+                       "a bench is throughput, pingpong, paced, wakeup, publish, attach, fan-in, "
+                       "fan-out, shared or overwrite")] = true;
   bench->shares_core = bench->cpus == 1;
   return options;
 }

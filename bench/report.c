@@ -54,10 +54,6 @@ static uint32_t bytes_of(const struct bench_row *row) {
   return row->kind < BENCH_FAN_IN ? bench_size[row->size] : BENCH_MESSAGE;
 }
 
-static bool has_latency(const struct bench_row *row) {
-  return row->kind == BENCH_PINGPONG || row->kind == BENCH_PACED;
-}
-
 /* ---------------------------------------------------------------- tables */
 
 /* Half of the distance between the quartiles, in percent of the median. */
@@ -147,6 +143,9 @@ static void print_time(double ns) {
 /* One line for each contender, as far as there are slices of this state. */
 static void report_latencies(const struct bench_results *results, enum bench_kind kind,
                              enum bench_state state) {
+  static const char *const format[BENCH_KINDS] = {[BENCH_PINGPONG] = "%u B both ways",
+                                                  [BENCH_WAKEUP] = "%u B, to a sleeper",
+                                                  [BENCH_ATTACH] = "until the first %u B"};
   const struct bench_row *before = NULL;
   for (unsigned i = 0; i < results->row_count; i++) {
     const struct bench_row *row = &results->rows[i];
@@ -158,7 +157,7 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
       if (kind == BENCH_PACED)
         (void)snprintf(head, sizeof head, "%u B, %u/s", bytes_of(row), row->rate);
       else
-        (void)snprintf(head, sizeof head, "%u B both ways", bytes_of(row));
+        (void)snprintf(head, sizeof head, format[kind], bytes_of(row));
       printf("%-22s %10s %6s %6s %6s %6s", head, "p50", "p90", "p99", "p99.9", "max");
       printf(kind == BENCH_PACED ? " %6s %8s\n" : "\n", "late", "sent/s");
     }
@@ -178,6 +177,23 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
   }
 }
 
+/* Publishing is too short for single messages to be timed. */
+static void report_costs(const struct bench_results *results, enum bench_state state) {
+  const struct bench_row *before = NULL;
+  for (unsigned i = 0; i < results->row_count; i++) {
+    const struct bench_row *row = &results->rows[i];
+    const struct summary found = summarize(results, i, state);
+    if (row->kind != BENCH_PUBLISH || !found.slices)
+      continue;
+    if (!before || before->size != row->size)
+      printf("send %4u B, alone      ns a message\n", bytes_of(row));
+    before = row;
+    printf("%-22s", row->name);
+    print_cell(&found);
+    printf("\n");
+  }
+}
+
 static bool has_samples(const struct bench_results *results, enum bench_kind kind,
                         enum bench_state state) {
   for (size_t i = 0; i < results->count; i++)
@@ -192,8 +208,16 @@ static void report_tables(const struct bench_results *results) {
   for (unsigned kind = BENCH_FAN_IN; kind < BENCH_KINDS; kind++)
     crowds |= wanted[kind];
   printf("Median of the slices, ± half of the distance between their quartiles.\n");
-  if (wanted[BENCH_PINGPONG] || wanted[BENCH_PACED])
+  if (wanted[BENCH_PINGPONG] || wanted[BENCH_PACED] || wanted[BENCH_WAKEUP] || wanted[BENCH_ATTACH])
     printf("p90 .. max: of all messages of these slices together; ns, u: microseconds, m: ms.\n");
+  if (wanted[BENCH_ATTACH]) {
+    size_t bytes[3];
+    bench_handle_bytes(bytes);
+    printf(
+        "Attach: a handle of a ring takes %zu bytes of memory, of a producer %zu, of a consumer\n"
+        "%zu.\n",
+        bytes[0], bytes[1], bytes[2]);
+  }
   if (wanted[BENCH_PACED])
     printf("Paced: from when a message was due to when it was there, one way; what the sender was\n"
            "late is in it: late is the 99th percentile of that, sent/s what it could send.\n");
@@ -209,7 +233,9 @@ static void report_tables(const struct bench_results *results) {
     for (enum bench_kind kind = 0; kind < BENCH_KINDS; kind++)
       if (has_samples(results, kind, state)) {
         printf("\n");
-        if (kind == BENCH_PINGPONG || kind == BENCH_PACED)
+        if (kind == BENCH_PUBLISH)
+          report_costs(results, state);
+        else if (bench_has_latency(kind))
           report_latencies(results, kind, state);
         else
           report_matrix(results, kind, state);
@@ -280,7 +306,9 @@ static bool figure(const struct bench_results *results, unsigned index, enum ben
   set_number(&value[BYTES], bytes_of(row));
   set_text(&value[STATE], bench_state_name[state]);
   set_number(&value[SLICES], (double)found.slices);
-  set_text(&value[UNIT], has_latency(row) ? "ns" : "million messages/s");
+  set_text(&value[UNIT], bench_has_latency(row->kind) || row->kind == BENCH_PUBLISH
+                             ? "ns"
+                             : "million messages/s");
   set_number(&value[MEDIAN], found.median);
   set_number(&value[LOW], found.low);
   set_number(&value[HIGH], found.high);
@@ -357,7 +385,11 @@ static void report_json(const struct bench_results *results) {
     printf("%s", i ? "," : "");
     print_string(results->warnings->text[i]);
   }
-  printf("],\"interrupted\":%s,\"moved_slices\":%zu,\"disturbed_slices\":%zu,\"results\":[",
+  size_t bytes[3];
+  bench_handle_bytes(bytes);
+  printf("],\"handle_bytes\":{\"ring\":%zu,\"producer\":%zu,\"consumer\":%zu}", bytes[0], bytes[1],
+         bytes[2]);
+  printf(",\"interrupted\":%s,\"moved_slices\":%zu,\"disturbed_slices\":%zu,\"results\":[",
          results->stopped_by ? "true" : "false", results->moved, results->disturbed);
   for (enum bench_state state = 0; state < BENCH_STATES; state++)
     for (unsigned i = 0; i < results->row_count; i++) {

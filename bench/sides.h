@@ -9,6 +9,7 @@
  *   throughput  produce: put, put, ...            consume: get, get, ...
  *   pingpong    go: put, get, how long?           echo: get, put
  *   paced       pace: put when it is due          arrive: get, how long since it was due?
+ *   wakeup      stir: put when the other sleeps   wake: get, how long since it was put?
  * All of it is made once for each message size: it is a constant to the compiler, for all of them alike. */
 #ifndef RINGBUS_BENCH_SIDES_H
 #define RINGBUS_BENCH_SIDES_H
@@ -164,6 +165,37 @@ INLINE uint64_t arrive(struct bench *bench, uint32_t size, put_function *put, ge
   return expected;
 }
 
+enum { SLEEPS_AFTER_NS = 100000 }; /* nobody spins for so long */
+
+INLINE uint64_t stir(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
+  const int64_t end = bench_now() + bench->slice_ns;
+  int64_t now = bench_now(), asleep = now;
+  uint64_t number = 0;
+  (void)get;
+  while (now < end) {
+    for (asleep = now + SLEEPS_AFTER_NS; now < asleep; now = bench_now())
+      if (bench->shares_core)
+        bench_idle(bench);
+    bench->shared->start = now; /* told by the message */
+    (void)put(bench, size, number++);
+    while (bench_load(&bench->shared->consumed) != number)
+      bench_idle(bench);
+    now = bench_now();
+  }
+  (void)put(bench, size, BENCH_END);
+  return number;
+}
+
+INLINE uint64_t wake(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
+  uint64_t expected = 0;
+  (void)put;
+  while (get(bench, size, &expected)) {
+    bench_record(&bench->shared->latency, bench_now() - bench->shared->start);
+    bench_store(&bench->shared->consumed, expected);
+  }
+  return expected;
+}
+
 /* ---------------------------------------------------------------- the table's entries */
 
 #define SIDE(side, put, get, size)                                                                 \
@@ -184,7 +216,9 @@ INLINE uint64_t arrive(struct bench *bench, uint32_t size, put_function *put, ge
   EACH_SIZE(go, put, get)                                                                          \
   EACH_SIZE(echo, put, get)                                                                        \
   EACH_SIZE(pace, put, get)                                                                        \
-  EACH_SIZE(arrive, put, get)
+  EACH_SIZE(arrive, put, get)                                                                      \
+  EACH_SIZE(stir, put, get)                                                                        \
+  EACH_SIZE(wake, put, get)
 
 #define NAMES(side, put, get)                                                                      \
   {                                                                                                \
@@ -198,6 +232,9 @@ INLINE uint64_t arrive(struct bench *bench, uint32_t size, put_function *put, ge
   { name, BENCH_PINGPONG, channel, peer, NAMES(go, put, get), NAMES(echo, put, get) }
 #define PACED(name, put, get, channel, peer)                                                       \
   { name, BENCH_PACED, channel, peer, NAMES(pace, put, get), NAMES(arrive, put, get) }
+
+#define WAKEUP(name, put, get, channel, peer)                                                      \
+  { name, BENCH_WAKEUP, channel, peer, NAMES(stir, put, get), NAMES(wake, put, get) }
 
 #ifdef __cplusplus
 /* A template of the size; size is a constant: one case is left. */

@@ -131,6 +131,7 @@ const struct bench_contender contenders[] = {
     PINGPONG("boost message_queue", queue, queue, BENCH_MEMORY, &bench_peer_boost),
     PACED("boost spsc_queue", spsc, spsc, BENCH_MEMORY, &bench_peer_boost),
     PACED("boost message_queue", queue, queue, BENCH_MEMORY, &bench_peer_boost),
+    WAKEUP("boost message_queue", queue, queue, BENCH_MEMORY, &bench_peer_boost),
 };
 
 } // namespace

@@ -63,5 +63,6 @@ static const struct bench_contender contenders[] = {
     THROUGHPUT("nng ipc", nng, nng, BENCH_MEMORY, &bench_peer_nng),
     PINGPONG("nng ipc", nng, nng, BENCH_MEMORY, &bench_peer_nng),
     PACED("nng ipc", nng, nng, BENCH_MEMORY, &bench_peer_nng),
+    WAKEUP("nng ipc", nng, nng, BENCH_MEMORY, &bench_peer_nng),
 };
 const struct bench_peer bench_peer_nng = PEER(contenders, true, NULL, open_pair);

@@ -60,5 +60,6 @@ static const struct bench_contender contenders[] = {
     THROUGHPUT("ZeroMQ ipc", zmq, zmq, BENCH_MEMORY, &bench_peer_zmq),
     PINGPONG("ZeroMQ ipc", zmq, zmq, BENCH_MEMORY, &bench_peer_zmq),
     PACED("ZeroMQ ipc", zmq, zmq, BENCH_MEMORY, &bench_peer_zmq),
+    WAKEUP("ZeroMQ ipc", zmq, zmq, BENCH_MEMORY, &bench_peer_zmq),
 };
 const struct bench_peer bench_peer_zmq = PEER(contenders, true, NULL, open_sockets);

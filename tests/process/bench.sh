@@ -44,7 +44,7 @@ test_that "every option and bench of --help is in the manual page, and no other 
 grep -oE -- '--[a-z-]+' help | sort -u >in-help
 sed -n 's/^\.It Fl Fl \([a-z-]*\).*/--\1/p' "$page" | sort -u >in-page
 diff in-help in-page >difference || fail "$(cat difference)"
-for word in throughput pingpong paced fan-in fan-out shared overwrite; do
+for word in throughput pingpong paced wakeup publish attach fan-in fan-out shared overwrite; do
   grep -qE "^\.It Cm $word$" "$page" || fail "$word is not in the manual page"
 done
 if command -v mandoc >/dev/null; then
@@ -63,7 +63,7 @@ only_warnings || fail "more than warnings"
 [ "$(jq -r '[.results[] | keys_unsorted | join(",")] | unique | join(" ")' json)" = $keys ] ||
   fail "other keys: $(jq -c '.results[0] | keys_unsorted' json)"
 [ "$(jq -r '[.results[].bench] | unique | join(" ")' json)" = \
-  "fan-in fan-out overwrite paced pingpong shared throughput" ] || fail "a bench is missing"
+  "attach fan-in fan-out overwrite paced pingpong publish shared throughput wakeup" ] || fail "a bench is missing"
 [ "$(jq '[.results[] | select(.bench == "throughput").bytes] | unique | add' json)" = \
   $((8 + 64 + 256 + 1024 + 4096 + 65536)) ] || fail "a size is missing"
 [ "$(jq '[.results[] | select(.bench == "paced").rate] | unique | add' json)" = 1110000 ] ||
@@ -90,7 +90,9 @@ libboost-dev:boost spsc_queue,boost spsc batches,boost message_queue
 libzmq3-dev:ZeroMQ ipc
 libnng-dev:nng ipc
 LIST
-for is in throughput:8 pingpong:7 paced:7 fan-in:6 fan-out:4 shared:4 overwrite:4; do
+attached=6
+! grep -q "a ring of 1 GiB (memory is short) cannot be had" errors || attached=3
+for is in throughput:8 pingpong:7 paced:7 wakeup:5 publish:3 attach:$attached fan-in:6 fan-out:4 shared:4 overwrite:4; do
   [ "$(of_bench "${is%:*}" | grep -cvxFf peers)" = "${is#*:}" ] || fail "${is%:*} has other contenders"
 done
 jq -e '.warnings | type == "array"' json >shown || fail "no warnings"
@@ -102,8 +104,11 @@ jq -e '[.results[] | .low <= .median and .median <= .high and .slices == 1] | al
   fail "quartiles are out of order"
 jq -e '[.results[] | select(.samples) | .p50 <= .p90 and .p90 <= .p99 and .p99 <= .p99_9 and
   .p99_9 <= .max and .samples > 0] | all' json >shown || fail "percentiles are out of order"
-jq -e '[.results[] | (.samples != null) == (.bench == "pingpong" or .bench == "paced")] | all' \
+jq -e '[.results[] | (.samples != null) ==
+  (.bench | IN("pingpong", "paced", "wakeup", "attach"))] | all' \
   json >shown || fail "percentiles where there are none"
+jq -e '[.handle_bytes | .ring, .producer, .consumer | . >= 100] | all' json >shown ||
+  fail "no handles"
 jq -e '.interrupted == false' json >shown || fail "interrupted"
 
 test_that "CSV: the same keys, and as many columns in each line; only the sizes that were asked for"
@@ -117,9 +122,9 @@ grep -q '^"throughput","POSIX mq",4096,' csv || fail "no queue"
 ! grep -q ',64,5000,' csv || fail "a size that nobody asked for"
 
 test_that "a table has a line for each contender"
-"$bench" "${moment[@]}" throughput pingpong overwrite --sizes 64 >table 2>errors ||
+"$bench" "${moment[@]}" throughput pingpong publish overwrite --sizes 64 >table 2>errors ||
   fail "ended with an error"
-for name in "ringbus send, recv" "floor, stored back" "bare futex" "POSIX mq" "received, percent"; do
+for name in "wake never" "ringbus send, recv" "floor, stored back" "bare futex" "POSIX mq" "received, percent"; do
   grep -qF "$name" table || fail "no '$name' in the table"
 done
 
@@ -182,6 +187,10 @@ BENCH_FAULT=send:middle:0 expect 1 "paced, ringbus, polling: message 0 is lost, 
   "$faulty" "${moment[@]}" --rate 100000 paced >table
 BENCH_FAULT=send:last:0 expect 1 "pingpong, ringbus, polling: message " \
   "$faulty" "${moment[@]}" pingpong >table
+for bench_of in "wakeup, ringbus, sleeping" "publish, wake by membarrier" "attach, producer, 1 MiB"; do
+  BENCH_FAULT=send:first:0 expect 1 "$bench_of: message " \
+    "$faulty" "${moment[@]}" "${bench_of%%,*}" --only "${bench_of#*, }" >table
+done
 BENCH_FAULT=send:lose:0 expect 1 "out of order" "$faulty" "${moment[@]}" fan-in >table
 BENCH_FAULT=send:lose:0 expect 1 "messages are missing at the end of a slice" \
   "$faulty" "${moment[@]}" shared >table
