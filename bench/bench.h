@@ -169,6 +169,8 @@ struct bench_options {
   unsigned slices;                       /* of each figure */
   const char *only[BENCH_MAX_ONLY];      /* how contenders' names begin; none: all */
   bool with_disturbed;
+  const char *compare; /* file of an earlier run's --json */
+  const char *hgrm;    /* directory for percentile files */
   enum { BENCH_TABLES, BENCH_JSON, BENCH_CSV } format;
 };
 
@@ -389,6 +391,12 @@ static inline bool bench_has_latency(enum bench_kind kind) {
 void bench_print_end(void);
 void bench_report_head(const struct bench_results *results);
 void bench_report(const struct bench_results *results);
+/* What --json has written to a file, or the process ends with an error. */
+struct cJSON *bench_read_run(const char *path);
+/* Tells what differs from that run; whether something of ringbus is worse. */
+bool bench_compare(const struct bench_results *results, const struct cJSON *run);
+/* A .hgrm file for each contender, size, rate and state. */
+void bench_write_histograms(const struct bench_results *results);
 
 /* ---------------------------------------------------------------- used by several */
 

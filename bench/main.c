@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <cjson/cJSON.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +15,8 @@
 enum { TOLERATED = 2 };
 /* Who sleeps is not interrupted, but has to wait for his core when he wakes: at most a share of a slice. */
 enum { TOLERATED_SHARE = 10 };
+
+enum { WORSE = 3 }; /* exit code */
 
 enum { SMALL, LARGE, THERE, BACK, RINGS };
 
@@ -191,6 +195,27 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   keep(results, &sample);
 }
 
+/* On a terminal, between slices: how far it is; rounds 0: that line is cleared. */
+static void show_progress(const struct bench_results *results, size_t slice, unsigned rounds) {
+  static int64_t start, last;
+  const int64_t now = bench_now();
+  if (isatty(STDERR_FILENO) != 1)
+    return;
+  if (rounds == 0) {
+    (void)fprintf(stderr, "\r\033[K");
+    return;
+  }
+  start = start ? start : now;
+  if (now - last < 200000000)
+    return;
+  last = now;
+  const double share = (double)slice / ((double)rounds * results->row_count);
+  const struct bench_row *row = results->bench->row;
+  (void)fprintf(stderr, "\r\033[K%.0f %%, %.0f s to go: %s, %s", 100 * share,
+                share > 0 ? (double)(now - start) / 1e9 * (1 - share) / share : 0.0,
+                bench_kind_name[row->kind], row->name + strspn(row->name, " "));
+}
+
 /* Both sides walk through the same slices; who leads stops when it is told to, and the other one waits. */
 static void walk(struct bench *bench, struct bench_results *results, const struct bench_row *rows,
                  unsigned row_count, unsigned rounds, ringbus_producer *const producers[],
@@ -198,6 +223,8 @@ static void walk(struct bench *bench, struct bench_results *results, const struc
   for (unsigned round = 0; round < rounds; round++)
     for (unsigned row = 0; row < row_count && !(bench->leads && stopped_by); row++) {
       bench->row = &rows[row];
+      if (results)
+        show_progress(results, (size_t)round * row_count + row, rounds);
       prepare(bench, producers, consumers);
       slice(bench, results, row);
     }
@@ -311,6 +338,12 @@ int main(int argc, char **argv) {
   struct bench_channels channels;
   int ring[RINGS], status = 0;
 
+  struct cJSON *earlier = options.compare ? bench_read_run(options.compare) : NULL;
+  if (options.hgrm && ((mkdir(options.hgrm, 0777) != 0 && errno != EEXIST) ||
+                       access(options.hgrm, W_OK | X_OK) != 0)) {
+    (void)fprintf(stderr, "ringbus-bench: --hgrm: %s: %s\n", options.hgrm, strerror(errno));
+    return 1;
+  }
   bench_start_clock();
   share(&bench);
   bench_open_channels(&bench, &channels);
@@ -361,7 +394,11 @@ int main(int argc, char **argv) {
   (void)kill(child, SIGKILL);
   (void)waitpid(child, &status, 0);
   results.stopped_by = stopped_by;
+  show_progress(&results, 0, 0);
   bench_report(&results);
+  if (options.hgrm)
+    bench_write_histograms(&results);
+  const bool is_worse = earlier && bench_compare(&results, earlier);
   for (unsigned i = 0; i < RINGS; i++) {
     (void)ringbus_producer_detach(producers[i]);
     (void)ringbus_consumer_detach(consumers[i]);
@@ -372,7 +409,8 @@ int main(int argc, char **argv) {
   free(results.latency);
   free(results.samples);
   free(results.rows);
+  cJSON_Delete(earlier);
   if (results.stopped_by)
     (void)fprintf(stderr, "ringbus-bench: stopped before the end\n");
-  return results.stopped_by ? 128 + results.stopped_by : 0;
+  return results.stopped_by ? 128 + results.stopped_by : is_worse ? WORSE : 0;
 }

@@ -37,6 +37,11 @@ static const char usage[] =
     "  --disturbed       report the slices that are otherwise thrown away, too, by themselves: "
     "other\n"
     "                    processes took a core, or the cores moved\n"
+    "  --compare FILE    tell what differs from an earlier run, of which FILE is the --json; ends "
+    "with\n"
+    "                    3 if something of ringbus is worse\n"
+    "  --hgrm DIR        write percentiles of latencies there, as HdrHistogram's plotter reads "
+    "them\n"
     "  --json            one JSON object instead of tables\n"
     "  --csv             one line for each figure instead of tables\n"
     "  --help            this text\n"
@@ -179,6 +184,8 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
                                         {"cpus", required_argument, NULL, 'c'},
                                         {"hand-back", required_argument, NULL, 'b'},
                                         {"disturbed", no_argument, NULL, 'd'},
+                                        {"compare", required_argument, NULL, 'p'},
+                                        {"hgrm", required_argument, NULL, 'g'},
                                         {"json", no_argument, NULL, 'j'},
                                         {"csv", no_argument, NULL, 'v'},
                                         {"help", no_argument, NULL, 'h'},
@@ -214,6 +221,12 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
       break;
     case 'd':
       options.with_disturbed = true;
+      break;
+    case 'p':
+      options.compare = optarg;
+      break;
+    case 'g':
+      options.hgrm = optarg;
       break;
     case 'j':
     case 'v':

@@ -199,7 +199,8 @@ INLINE uint64_t wake(struct bench *bench, uint32_t size, put_function *put, get_
 /* ---------------------------------------------------------------- the table's entries */
 
 #define SIDE(side, put, get, size)                                                                 \
-  static inline uint64_t side##_##put##_##get##_##size(struct bench *bench) {                      \
+  static inline __attribute__((unused))                                                            \
+  uint64_t side##_##put##_##get##_##size(struct bench *bench) {                                    \
     return side(bench, size, put_##put, get_##get);                                                \
   }
 #define EACH_SIZE(side, put, get)                                                                  \

@@ -8,7 +8,7 @@ bench=$ringbus
 faulty=$(realpath "$2")
 page=$(realpath "$3")
 keys=bench,contender,bytes,rate,count,spread,state,slices,unit,median,low,high,samples,p50,p90,p99
-keys=$keys,p99_9,max,sent_per_s,late_p99,received_percent
+keys=$keys,p99_9,max,sent_per_s,late_p99,received_percent,median_from,median_to
 moment=(--slices 1 --slice-ms 1 --disturbed)
 
 # errors has nothing but warnings.
@@ -115,7 +115,7 @@ test_that "CSV: the same keys, and as many columns in each line; only the sizes 
 "$bench" "${moment[@]}" throughput paced shared --sizes 8,4096 --rate 5000 --csv \
   --only ringbus,bare,pipe,seqpacket,POSIX >csv 2>errors || fail "ended with an error"
 [ "$(head -n 1 csv)" = $keys ] || fail "first line: $(head -n 1 csv)"
-sed 's/"[^"]*"/text/g' csv | awk -F, 'NF != 21 { exit 1 }' || fail "columns differ"
+sed 's/"[^"]*"/text/g' csv | awk -F, 'NF != 23 { exit 1 }' || fail "columns differ"
 [ "$(sed 's/"[^"]*"/text/g' csv | awk -F, 'NR > 1 && $4 == 5000' | wc -l)" = 14 ] ||
   fail "not seven contenders of two sizes at that rate"
 grep -q '^"throughput","POSIX mq",4096,' csv || fail "no queue"
@@ -127,6 +127,74 @@ test_that "a table has a line for each contender"
 for name in "wake never" "ringbus send, recv" "floor, stored back" "bare futex" "POSIX mq" "received, percent"; do
   grep -qF "$name" table || fail "no '$name' in the table"
 done
+
+# On one CPU no slice is thrown away.
+one_core=(pingpong throughput --cpus 0,0 --sizes 64 --only "ringbus send,ringbus, polling,bare line,pipe"
+  --slice-ms 1)
+
+test_that "six slices have a confidence interval, five have none"
+"$bench" "${one_core[@]}" --slices 6 --json --hgrm percentiles >json 2>errors || fail "ended with an error"
+jq -e '.results | length == 5' json >shown || fail "not five figures"
+jq -e '[.results[] | .median_from <= .median and .median <= .median_to] | all' json >shown ||
+  fail "no interval around the median"
+"$bench" "${one_core[@]}" --slices 5 --json >few 2>errors || fail "ended with an error"
+jq -e '[.results[] | .median_from == null and .median_to == null] | all' few >shown || fail "an interval"
+
+test_that "percentiles are written for each contender, size and state"
+[ "$(ls percentiles | xargs)" = "pingpong-bare-line-64B-one-core.hgrm pingpong-pipe-64B-one-core.hgrm \
+pingpong-ringbus-polling-64B-one-core.hgrm" ] || fail "others: $(ls percentiles)"
+for file in percentiles/*; do
+  awk 'NR > 2 && !/^#/ { if ($1 < value || $2 < share || NF < 3) exit 1; value = $1; share = $2; lines++ }
+    END { exit lines > 2 && share == 1 ? 0 : 1 }' "$file" || fail "$file: $(cat "$file")"
+done
+[ "$(sed -n 's/.*Total count *= *\([0-9]*\).*/\1/p' percentiles/pingpong-pipe*)" = \
+  "$(jq '.results[] | select(.bench == "pingpong" and .contender == "pipe").samples' json)" ] ||
+  fail "other messages than in the table"
+expect 1 "--hgrm: json: " "$bench" "${moment[@]}" --hgrm json
+expect 1 "--hgrm: no/where: No such file" "$bench" "${moment[@]}" --hgrm no/where
+
+test_that "a comparison tells what is better and worse than before, and what is within the noise"
+times() { # ringbus has been so many times as fast as it is
+  jq "(.results[] | select(.contender | startswith(\"ringbus\")) | .median, .median_from, .median_to) *=
+    $1 | (.results[] | select(.unit == \"ns\" and .median_to) | .median, .median_from, .median_to) *= $2" \
+    json >before
+}
+compare() { "$bench" "${one_core[@]}" --slices 6 --compare before; }
+times 1e6 1e-12
+expect 3 warning compare >table
+grep -q "^throughput, ringbus send, recv, 64 B, one core: .* million messages/s, -[0-9]" table ||
+  fail "$(cat table)"
+grep -qE "^pingpong, ringbus, polling, 64 B, one core: .* ns, \+" table || fail "$(cat table)"
+grep -q "^5 figures compared; of ringbus 2 are worse, 0 better; of the others, . of 3 changed: this is not" \
+  table || fail "$(cat table)"
+times 1e-6 1e12
+expect 0 warning compare >table
+grep -q "of ringbus 0 are worse, 2 better" table || fail "$(cat table)"
+jq '(.results[] | .median_from) = 0 | (.results[] | .median_to) = 1e12' json >before
+expect 0 warning compare >table
+grep -q "^5 figures compared; of ringbus 0 are worse, 0 better; of the others, 0 of 3 changed$" table ||
+  fail "$(cat table)"
+jq '(.results[] | .state) = "near"' json >before
+expect 0 warning compare >table
+grep -q "^0 figures compared" table || fail "figures of different states are compared"
+expect 1 "--compare: reading nowhere: No such file" "$bench" --compare nowhere
+echo "a few words" >few-words
+expect 1 "--compare: few-words is not what --json has written" "$bench" --compare few-words
+
+test_that "a terminal is told how far it is, and nobody else"
+script -qec "$bench throughput --only pipe --slices 2 --slice-ms 150 --cpus 0,0" /dev/null </dev/null >terminal
+grep -q "%, .* to go: throughput, pipe" terminal || fail "no progress"
+! grep -q "to go" errors || fail "progress elsewhere"
+
+test_that "plots are drawn of what was measured"
+if command -v gnuplot >shown; then
+  "$(dirname "$page")/plot" json drawn percentiles >names 2>errors || fail "not drawn"
+  for name in throughput pingpong; do
+    grep -q "ringbus" drawn/$name.svg || fail "nothing of ringbus in $name.svg"
+    [ "$(head -c 4 drawn/$name.png | tail -c 3)" = PNG ] || fail "$name.png is none"
+  done
+  expect 1 "has no figure" "$(dirname "$page")/plot" few-words drawn
+fi
 
 test_that "one CPU for all is warned of"
 "$bench" "${moment[@]}" pingpong throughput --sizes 64 --cpus 0,0 --json >json 2>errors ||
