@@ -116,6 +116,7 @@ enum bench_channel {
   BENCH_SOCKETS,
   BENCH_QUEUES,
   BENCH_LARGE_RINGS, /* of 1 GiB, to attach to */
+  BENCH_NAMED,       /* memory of peers that give it a name in /dev/shm */
   BENCH_CHANNELS
 };
 

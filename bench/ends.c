@@ -7,6 +7,7 @@
 #include <mqueue.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 void *bench_map_shared(size_t size) {
@@ -127,6 +128,12 @@ static bool has_much_memory(void) {
   return available >= 4 * 1024 * 1024; /* KiB */
 }
 
+/* What would not fit there later would be a signal. */
+static bool has_room_for_names(void) {
+  struct statvfs shm;
+  return statvfs("/dev/shm", &shm) == 0 && shm.f_bavail * shm.f_frsize >= UINT64_C(256) << 20;
+}
+
 void bench_open_channels(struct bench *bench, struct bench_channels *channels) {
   const int wanted = (int)BENCH_RING; /* or as much as the system allows */
   int bytes;
@@ -135,6 +142,8 @@ void bench_open_channels(struct bench *bench, struct bench_channels *channels) {
     bench->largest[i] = BENCH_MAX_MESSAGE;
   if (!has_much_memory())
     bench->largest[BENCH_LARGE_RINGS] = 0;
+  if (!has_room_for_names())
+    bench->largest[BENCH_NAMED] = 0;
   for (unsigned way = 0; way < BENCH_WAYS; way++) {
     if (pipe2(channels->pipe[way], O_CLOEXEC) != 0)
       bench_fail("making a pipe", -errno);

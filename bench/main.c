@@ -314,8 +314,12 @@ static void make_peers(const struct bench_results *results) {
 
 /* What is known only when everything is set up. */
 static void warn_of_ends(const struct bench *bench, struct bench_warnings *warnings) {
-  static const char *const name[BENCH_CHANNELS] = {
-      "memory", "a pipe", "a socket", "a POSIX message queue", "a ring of 1 GiB (memory is short)"};
+  static const char *const name[BENCH_CHANNELS] = {"memory",
+                                                   "a pipe",
+                                                   "a socket",
+                                                   "a POSIX message queue",
+                                                   "a ring of 1 GiB (memory is short)",
+                                                   "room for some peers (/dev/shm is small)"};
   if (bench->clock_low > 0 || bench->clock_high < 0)
     bench_warn(warnings,
                "the CPUs' clocks differ by %lld to %lld ns: paced figures are off by that",

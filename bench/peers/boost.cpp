@@ -126,12 +126,12 @@ SIDES(queue, queue)
 const struct bench_contender contenders[] = {
     THROUGHPUT("boost spsc_queue", spsc, spsc, BENCH_MEMORY, &bench_peer_boost),
     THROUGHPUT("boost spsc batches", spsc_batch, spsc_batch, BENCH_MEMORY, &bench_peer_boost),
-    THROUGHPUT("boost message_queue", queue, queue, BENCH_MEMORY, &bench_peer_boost),
+    THROUGHPUT("boost message_queue", queue, queue, BENCH_NAMED, &bench_peer_boost),
     PINGPONG("boost spsc_queue", spsc, spsc, BENCH_MEMORY, &bench_peer_boost),
-    PINGPONG("boost message_queue", queue, queue, BENCH_MEMORY, &bench_peer_boost),
+    PINGPONG("boost message_queue", queue, queue, BENCH_NAMED, &bench_peer_boost),
     PACED("boost spsc_queue", spsc, spsc, BENCH_MEMORY, &bench_peer_boost),
-    PACED("boost message_queue", queue, queue, BENCH_MEMORY, &bench_peer_boost),
-    WAKEUP("boost message_queue", queue, queue, BENCH_MEMORY, &bench_peer_boost),
+    PACED("boost message_queue", queue, queue, BENCH_NAMED, &bench_peer_boost),
+    WAKEUP("boost message_queue", queue, queue, BENCH_NAMED, &bench_peer_boost),
 };
 
 } // namespace

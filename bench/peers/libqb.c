@@ -69,8 +69,8 @@ INLINE bool get_qb(struct bench *bench, uint32_t size, uint64_t *expected) {
 SIDES(qb, qb)
 
 static const struct bench_contender contenders[] = {
-    THROUGHPUT("libqb", qb, qb, BENCH_MEMORY, &bench_peer_libqb),
-    PINGPONG("libqb", qb, qb, BENCH_MEMORY, &bench_peer_libqb),
-    PACED("libqb", qb, qb, BENCH_MEMORY, &bench_peer_libqb),
+    THROUGHPUT("libqb", qb, qb, BENCH_NAMED, &bench_peer_libqb),
+    PINGPONG("libqb", qb, qb, BENCH_NAMED, &bench_peer_libqb),
+    PACED("libqb", qb, qb, BENCH_NAMED, &bench_peer_libqb),
 };
 const struct bench_peer bench_peer_libqb = PEER(contenders, false, make, choose);

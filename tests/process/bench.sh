@@ -77,7 +77,7 @@ while IFS=: read -r package names; do
   while read -r name; do
     if [[ $missing == *" $package "* ]]; then
       ! grep -qxF "$name" contenders || fail "$name is there without $package"
-    else
+    elif ! grep -q "/dev/shm is small" errors; then
       grep -qxF "$name" contenders || fail "$name is neither there nor is $package missing"
     fi
   done < <(tr , '\n' <<<"$names")
