@@ -385,6 +385,8 @@ const struct bench_contender *bench_contender[BENCH_MAX_CONTENDERS];
 unsigned bench_contender_count;
 
 static void add_all(const struct bench_contender *contenders, unsigned count) {
+  if (bench_contender_count + count > BENCH_MAX_CONTENDERS)
+    bench_fail("listing the contenders", -ENOBUFS);
   for (unsigned i = 0; i < count; i++)
     bench_contender[bench_contender_count++] = &contenders[i];
 }

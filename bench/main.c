@@ -357,6 +357,12 @@ int main(int argc, char **argv) {
     ring[i] = bench_make_ring(&making);
   }
   const unsigned row_count = plan(&bench, &options, NULL);
+  if (row_count == 0) {
+    (void)fprintf(stderr,
+                  "ringbus-bench: nothing to measure: none of --only is a contender of these "
+                  "benches, or can be had at these sizes here\n");
+    return 2;
+  }
   struct bench_results results = {
       .bench = &bench,
       .options = &options,

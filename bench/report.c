@@ -518,7 +518,8 @@ bool bench_compare(const struct bench_results *results, const cJSON *run) {
       if (!figure(results, i, state, value) || !*value[MEDIAN_FROM].text)
         continue;
       cJSON_ArrayForEach(old, figures_of(run)) if (is_of_same(old, value)) break;
-      if (!old || number_in(old, MEDIAN_FROM) < 0 || number_in(old, MEDIAN) <= 0)
+      if (!old || number_in(old, MEDIAN_FROM) < 0 || number_in(old, MEDIAN_TO) < 0 ||
+          number_in(old, MEDIAN) <= 0)
         continue;
       const bool own = is_of_ringbus(&results->rows[i]);
       const bool more = strtod(value[MEDIAN_FROM].text, NULL) > number_in(old, MEDIAN_TO);

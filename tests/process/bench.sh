@@ -29,6 +29,7 @@ expect 2 "from 1 to 100000000, not '100k'" "$bench" --rate 100k
 expect 2 "at most 8 rates" "$bench" --rate 1,2,3,4,5,6,7,8,9
 expect 2 "none begins with 'rungbis'" "$bench" --only ringbus,rungbis
 expect 2 "none begins with ''" "$bench" --only ""
+expect 2 "nothing to measure" "$bench" throughput --only "bare line"
 expect 2 "two CPUs or more" "$bench" --cpus 0
 expect 2 "may not use CPU 1023" "$bench" --cpus 0,1023
 expect 2 "default, never, store or locked, not 'maybe'" "$bench" --hand-back maybe
