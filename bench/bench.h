@@ -197,7 +197,7 @@ struct bench_contender {
 struct bench_peer {
   const struct bench_contender *contender;
   unsigned contenders;
-  bool threads; /* it makes some, which share the processes' cores */
+  bool waits; /* for its cores without others' doing: for threads of its own, or in the system */
   /* Each may be NULL: once, before there are two processes; before each slice, in both of them, and neither
    * waits for the other there. Threads and what they serve stay, idle: the system cleans up behind them long
    * into the next slices. */

@@ -135,8 +135,8 @@ static void keep(struct bench_results *results, const struct bench_sample *sampl
   bench_merge(*latency, &results->bench->shared->latency);
 }
 
-/* A peer's threads interrupt each other, so what counts is what was neither theirs nor idle of this core. The
- * system tells it in steps of 10 ms. */
+/* Of a peer that waits anyway it counts how much of this core was neither its own nor idle. The system tells
+ * it in steps of 10 ms. */
 enum { TOLERATED_TAKEN_NS = 25000000 };
 
 static int64_t taken(const struct bench *bench) {
@@ -150,9 +150,9 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   const unsigned trips = probe_trips(bench);
   const bool is_crowd = bench->row->kind >= BENCH_FAN_IN;
   const struct bench_peer *peer = is_crowd ? NULL : bench_contender[bench->row->contender]->peer;
-  const bool threads = peer && peer->threads;
+  const bool waits = peer && peer->waits;
   bool disturbed = false;
-  int64_t waited = threads ? taken(bench) : bench_waited();
+  int64_t waited = waits ? taken(bench) : bench_waited();
   double before = bench_probe(bench, bench->leads, trips);
   uint64_t interruptions = bench_interruptions();
   if (!is_crowd && bench->leads) {
@@ -169,8 +169,8 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   } else {
     bench_wait(&bench->shared->crowd.resume);
   }
-  interruptions = threads ? 0 : bench_interruptions() - interruptions;
-  waited = (threads ? taken(bench) : bench_waited()) - waited;
+  interruptions = waits ? 0 : bench_interruptions() - interruptions;
+  waited = (waits ? taken(bench) : bench_waited()) - waited;
   if (!bench->leads) {
     bench->shared->interruptions = interruptions;
     bench->shared->waited = waited;
@@ -182,7 +182,7 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
     disturbed =
         bench->cpus > 1 && (interruptions + bench->shared->interruptions > TOLERATED ||
                             waited + bench->shared->waited >
-                                (threads ? TOLERATED_TAKEN_NS : bench->slice_ns / TOLERATED_SHARE));
+                                (waits ? TOLERATED_TAKEN_NS : bench->slice_ns / TOLERATED_SHARE));
   sample.state = bench_classify(bench, before);
   const bool moved = !disturbed && sample.state != bench_classify(bench, after);
   results->disturbed += disturbed;

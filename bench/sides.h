@@ -249,8 +249,8 @@ INLINE uint64_t wake(struct bench *bench, uint32_t size, put_function *put, get_
                           arguments)
 #endif
 
-/* A peer: its contenders, whether it makes threads, and make and open. */
-#define PEER(contenders, threads, make, open)                                                      \
-  { contenders, sizeof contenders / sizeof *contenders, threads, make, open }
+/* A peer: its contenders, whether it waits for its cores, and make and open. */
+#define PEER(contenders, waits, make, open)                                                        \
+  { contenders, sizeof contenders / sizeof *contenders, waits, make, open }
 
 #endif
