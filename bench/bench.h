@@ -30,6 +30,9 @@
  *   main.c        the processes, the schedule
  *   options.c     what is asked for
  *   contenders.c  how each contender passes a message from one process to the other
+ *   peers/        the same for contenders that need a library
+ *   sides.h       what is made of that for each bench
+ *   alone.c       what is measured in one process
  *   crowd.c       how crowds do, and a slice of one
  *   ends.c        rings, pipes, sockets, queues
  *   machine.c     cores, clock, probe
@@ -42,6 +45,7 @@
 
 #include <sched.h>
 #include <semaphore.h>
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -52,6 +56,10 @@
 
 #include "histogram.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define BENCH_LINE 128
 #define BENCH_BATCH 32u      /* messages in one batch call */
 #define BENCH_END UINT64_MAX /* the number that ends a slice */
@@ -60,8 +68,10 @@
 #define BENCH_BUFFER (4 * (size_t)BENCH_MAX_MESSAGE) /* the largest batch */
 #define BENCH_RING (UINT64_C(1) << 20)
 #define BENCH_LARGE_RING (UINT64_C(1) << 24) /* for messages of 64 KiB */
+/* Shared memory for each direction; blocks and most peers are there, one at a time. */
+#define BENCH_MEMORY_BYTES (BENCH_LARGE_RING + BENCH_RING)
 
-enum { BENCH_SIZES = 6, BENCH_MAX_RATES = 8 };
+enum { BENCH_SIZES = 6, BENCH_MAX_RATES = 8, BENCH_MAX_ONLY = 32 };
 extern const uint32_t bench_size[BENCH_SIZES];
 
 enum { BENCH_MAX_CPUS = 16, BENCH_MANY = 4, BENCH_WORKERS = BENCH_MANY + 1 };
@@ -70,44 +80,53 @@ enum { BENCH_THERE, BENCH_BACK, BENCH_WAYS };
 
 /* Shared by all processes; each word alone on its lines. */
 struct bench_shared {
-  _Alignas(BENCH_LINE) uint64_t token;    /* the probe's line */
-  _Alignas(BENCH_LINE) uint64_t received; /* consumer: slice << 40 | messages checked, at its end */
-  uint64_t interruptions;                 /* consumer: in this slice; settled by the probe */
-  int64_t waited;                         /* consumer: for its core, in this slice */
-  int64_t clock;                          /* consumer: what its clock says */
-  int64_t start;                          /* paced: when the first message is due */
-  _Alignas(BENCH_LINE) uint64_t published; /* blocks, bare line: published, and ... */
-  _Alignas(BENCH_LINE) uint64_t consumed;  /* ... handed back */
+  alignas(BENCH_LINE) uint64_t token;    /* the probe's line */
+  alignas(BENCH_LINE) uint64_t received; /* consumer: slice << 40 | messages checked, at its end */
+  uint64_t interruptions;                /* consumer: in this slice; settled by the probe */
+  int64_t waited;                        /* consumer: for its core, in this slice */
+  int64_t clock;                         /* consumer: what its clock says */
+  int64_t start; /* paced: when the first message is due; wakeup: when this one was published */
+  double cost;   /* publish: of one message, ns */
+  alignas(BENCH_LINE) uint64_t published; /* blocks, bare line: published, and ... */
+  alignas(BENCH_LINE) uint64_t consumed;  /* ... handed back */
   struct {
-    _Alignas(BENCH_LINE) uint32_t word;
+    alignas(BENCH_LINE) uint32_t word;
   } futex[BENCH_WAYS];
-  _Alignas(BENCH_LINE) struct bench_crowd_shared {
+  alignas(BENCH_LINE) struct bench_crowd_shared {
     sem_t ready, start, ended; /* one for each worker */
     sem_t resume;              /* the child goes on with the schedule */
     int64_t until;             /* nothing is written after this */
     uint64_t writers;          /* not yet done */
     struct bench_worker {
-      _Alignas(BENCH_LINE) uint64_t messages; /* written, or received */
-      uint64_t sum;                           /* of their numbers */
-      uint64_t lost;                          /* reader that may be lapped: missed */
-      int64_t end;                            /* when it was done */
-      int64_t cpu_ns;                         /* time on its core */
-    } worker[BENCH_WORKERS];                  /* the writers, then the readers */
+      alignas(BENCH_LINE) uint64_t messages; /* written, or received */
+      uint64_t sum;                          /* of their numbers */
+      uint64_t lost;                         /* reader that may be lapped: missed */
+      int64_t end;                           /* when it was done */
+      int64_t cpu_ns;                        /* time on its core */
+    } worker[BENCH_WORKERS];                 /* the writers, then the readers */
   } crowd;
-  _Alignas(BENCH_LINE) struct bench_histogram latency; /* of this slice */
+  alignas(BENCH_LINE) struct bench_histogram latency; /* of this slice */
   struct bench_histogram late; /* paced: how much later than due the producer began to send */
 };
 
 /* What messages go through, as far as it limits their size. */
-enum bench_channel { BENCH_MEMORY, BENCH_PIPES, BENCH_SOCKETS, BENCH_QUEUES, BENCH_CHANNELS };
+enum bench_channel {
+  BENCH_MEMORY,
+  BENCH_PIPES,
+  BENCH_SOCKETS,
+  BENCH_QUEUES,
+  BENCH_LARGE_RINGS, /* of 1 GiB, to attach to */
+  BENCH_NAMED,       /* memory of peers that give it a name in /dev/shm */
+  BENCH_CHANNELS
+};
 
 /* One process's ends of everything that messages can go through. */
 struct bench {
   struct bench_shared *shared;
   const struct bench_row *row; /* what this slice is of */
   char *out, *in;              /* this process's own copies of a message */
-  char *blocks;                /* shared memory for the plain block copy */
-  uint64_t blocks_bytes;       /* how much of it counts for the present message size */
+  char *memory[BENCH_WAYS];    /* shared: plain blocks, and what a peer makes of it */
+  uint64_t memory_bytes;       /* how much of it holds messages of the present size */
   ringbus_producer *producer;  /* rings, for the present message size and direction */
   ringbus_consumer *consumer;
   int pipe_out, pipe_in, socket, queue_out, queue_in;
@@ -131,6 +150,9 @@ enum bench_kind {
   BENCH_THROUGHPUT,
   BENCH_PINGPONG,
   BENCH_PACED,
+  BENCH_WAKEUP,
+  BENCH_PUBLISH, /* here and in attach one process does all, and the other one waits */
+  BENCH_ATTACH,
   BENCH_FAN_IN, /* from here on crowds */
   BENCH_FAN_OUT,
   BENCH_SHARED,
@@ -146,12 +168,17 @@ struct bench_options {
   bool sizes_given;
   unsigned rate[BENCH_MAX_RATES], rates; /* messages a second */
   unsigned slices;                       /* of each figure */
+  const char *only[BENCH_MAX_ONLY];      /* how contenders' names begin; none: all */
   bool with_disturbed;
+  const char *compare; /* file of an earlier run's --json */
+  const char *hgrm;    /* directory for percentile files */
   enum { BENCH_TABLES, BENCH_JSON, BENCH_CSV } format;
 };
 
 /* Ends the process if there is nothing to measure, or it cannot be told what. */
 struct bench_options bench_parse(int argc, char **argv, struct bench *bench);
+/* Whether the contender of this name is to be measured. */
+bool bench_wants(const struct bench_options *options, const char *name);
 
 /* ---------------------------------------------------------------- contenders.c */
 
@@ -162,10 +189,37 @@ struct bench_contender {
   const char *name;
   enum bench_kind kind;
   enum bench_channel channel;
+  const struct bench_peer *peer; /* NULL: it needs none of its own ends */
   bench_side *lead[BENCH_SIZES], *follow[BENCH_SIZES];
 };
-extern const struct bench_contender bench_contenders[];
-extern const unsigned bench_contender_count;
+
+/* Somebody else's library, in a file of its own in peers/, which is there if the library was. */
+struct bench_peer {
+  const struct bench_contender *contender;
+  unsigned contenders;
+  bool waits; /* for its cores without others' doing: for threads of its own, or in the system */
+  /* Each may be NULL: once, before there are two processes; before each slice, in both of them, and neither
+   * waits for the other there. Threads and what they serve stay, idle: the system cleans up behind them long
+   * into the next slices. */
+  void (*make)(void);
+  void (*open)(struct bench *bench, uint32_t size);
+};
+#define BENCH_PEER extern const struct bench_peer __attribute__((weak))
+extern const struct bench_peer bench_alone[];
+extern const unsigned bench_alone_count;
+BENCH_PEER bench_peer_ck;
+BENCH_PEER bench_peer_dpdk;
+BENCH_PEER bench_peer_libqb;
+BENCH_PEER bench_peer_atomic_queue;
+BENCH_PEER bench_peer_boost;
+BENCH_PEER bench_peer_zmq;
+BENCH_PEER bench_peer_nng;
+
+enum { BENCH_MAX_CONTENDERS = 128 };
+extern const struct bench_contender *bench_contender[BENCH_MAX_CONTENDERS];
+extern unsigned bench_contender_count;
+extern char bench_missing[160]; /* the packages of the peers that were not built */
+void bench_list_contenders(void);
 
 /* The buffers, before a slice of this message size. */
 void bench_prepare(struct bench *bench, uint32_t size);
@@ -206,6 +260,9 @@ int bench_make_ring(const struct ringbus_create_options *options);
 ringbus_producer *bench_produce_in(int ring);
 ringbus_consumer *bench_consume_from(int ring, struct ringbus_consumer_options options,
                                      const struct bench *bench);
+
+/* How large the handles of a ring, a producer and a consumer are. */
+void bench_handle_bytes(size_t bytes[3]);
 
 struct bench_channels {
   int pipe[BENCH_WAYS][2]; /* to read from, to write to */
@@ -279,7 +336,7 @@ enum bench_state bench_classify(const struct bench *bench, double round_trip_ns)
 enum { BENCH_MAX_WARNINGS = 20 };
 struct bench_warnings {
   unsigned count;
-  char text[BENCH_MAX_WARNINGS][160];
+  char text[BENCH_MAX_WARNINGS][256];
 };
 
 void bench_warn(struct bench_warnings *warnings, const char *format, ...)
@@ -326,10 +383,21 @@ struct bench_results {
   int stopped_by; /* a signal, or 0 */
 };
 
+/* Whether single messages are timed. */
+static inline bool bench_has_latency(enum bench_kind kind) {
+  return kind == BENCH_PINGPONG || kind == BENCH_PACED || kind == BENCH_WAKEUP ||
+         kind == BENCH_ATTACH;
+}
 /* All that was printed has been written, or the process ends with an error. */
 void bench_print_end(void);
 void bench_report_head(const struct bench_results *results);
 void bench_report(const struct bench_results *results);
+/* What --json has written to a file, or the process ends with an error. */
+struct cJSON *bench_read_run(const char *path);
+/* Tells what differs from that run; whether something of ringbus is worse. */
+bool bench_compare(const struct bench_results *results, const struct cJSON *run);
+/* A .hgrm file for each contender, size, rate and state. */
+void bench_write_histograms(const struct bench_results *results);
 
 /* ---------------------------------------------------------------- used by several */
 
@@ -375,5 +443,9 @@ static inline uint64_t bench_numbered(const struct bench *bench, char *message, 
     bench_bad_message(bench, number, ~complement);
   return number;
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,17 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* contenders.c - how each contender passes a message, and what is done with that.
- *
- * A contender is a pair of functions, put and get:
- *   put  sends one burst of messages, numbered from number, and returns how many; BENCH_END
- *        instead of a number ends the slice (a block is filled with it, all else sends one message)
- *   get  receives a burst, checks it, adds to *expected; false after BENCH_END
- * The two sides of each bench are made of them:
- *   throughput  produce: put, put, ...            consume: get, get, ...
- *   pingpong    go: put, get, how long?           echo: get, put
- *   paced       pace: put when it is due          arrive: get, how long since it was due?
- * All of it is made once for each message size: it is a constant to the compiler, for all of them alike.
- * (A ring's consumer is told the length by the message and copies as many bytes, as it must.) */
-#include "bench.h"
+/* contenders.c - how each contender that needs no library but ringbus and the system passes a message: the
+ * functions put and get of sides.h. (A ring's consumer is told the length by the message and copies as many
+ * bytes, as it must.) The others are in peers/. */
+#include "sides.h"
 
 #include <linux/futex.h>
 #include <mqueue.h>
@@ -19,12 +10,6 @@
 #include <unistd.h>
 
 const uint32_t bench_size[BENCH_SIZES] = {8, 64, 256, 1024, 4096, 65536};
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* ---------------------------------------------------------------- what is checked */
-
-enum { WHOLLY = 1024 }; /* one of so many messages is checked wholly */
 
 /* Between the numbers at both ends, word i of a message is i times this. */
 #define PATTERN UINT64_C(0x9e3779b97f4a7c15)
@@ -35,31 +20,6 @@ void bench_prepare(struct bench *bench, uint32_t size) {
     memcpy(bench->out + (size_t)i * 8, &word, sizeof word);
   }
   memset(bench->in, 0, size);
-}
-
-/* The middle of a message in the consumer's buffer: as it was sent? Then it is cleared before the next
- * that is checked wholly is copied there, or what was not copied would pass. */
-INLINE void check_middle(struct bench *bench, uint32_t size, uint64_t number) {
-  if (size <= 16)
-    return;
-  if (RINGBUS_UNLIKELY(number % WHOLLY == 0) &&
-      memcmp(bench->in + 8, bench->out + 8, size - 16) != 0)
-    bench_bad_message(bench, number, number);
-  if (RINGBUS_UNLIKELY(number % WHOLLY == WHOLLY - 1))
-    memset(bench->in + 8, 0, size - 16);
-}
-
-/* Check the message in the consumer's buffer. */
-INLINE bool check(struct bench *bench, uint32_t size, uint64_t *expected) {
-  const uint64_t number = bench_numbered(bench, bench->in, size);
-  if (RINGBUS_UNLIKELY(number != *expected)) {
-    if (number != BENCH_END)
-      bench_bad_message(bench, *expected, number);
-    return false;
-  }
-  check_middle(bench, size, number);
-  ++*expected;
-  return true;
 }
 
 /* ---------------------------------------------------------------- ringbus, one message per call */
@@ -101,15 +61,11 @@ INLINE bool get_wait(struct bench *bench, uint32_t size, uint64_t *expected) {
 /* ---------------------------------------------------------------- ringbus, batches */
 
 INLINE unsigned put_batch(struct bench *bench, uint32_t size, uint64_t number) {
-  /* The end is a batch of one: what the consumer left of it would open the next slice. */
-  const unsigned batch = number == BENCH_END ? 1 : size > 4096 ? 4 : BENCH_BATCH;
+  const unsigned batch = number_batch(bench, size, number);
   struct iovec messages[BENCH_BATCH];
   size_t done = 0;
-  for (unsigned i = 0; i < batch; i++) {
-    messages[i].iov_base = bench->out + (size_t)i * size;
-    messages[i].iov_len = size;
-    bench_number(messages[i].iov_base, size, number + i);
-  }
+  for (unsigned i = 0; i < batch; i++)
+    messages[i] = (struct iovec){.iov_base = bench->out + (size_t)i * size, .iov_len = size};
   while (done < batch) {
     size_t sent;
     int result = ringbus_producer_send_batch(bench->producer, messages + done, batch - done, 0,
@@ -193,9 +149,9 @@ INLINE uint32_t block_bytes(uint32_t size) { return size > 4096 ? size : 4096; }
 INLINE unsigned put_block(struct bench *bench, uint32_t size, uint64_t number) {
   const uint32_t count = block_bytes(size) / size;
   uint64_t published = bench->shared->published; /* this process alone writes it */
-  char *block = bench->blocks + published * block_bytes(size) % bench->blocks_bytes;
+  char *block = bench->memory[BENCH_THERE] + published * block_bytes(size) % bench->memory_bytes;
   while (published - bench_load(&bench->shared->consumed) ==
-         bench->blocks_bytes / block_bytes(size))
+         bench->memory_bytes / block_bytes(size))
     bench_idle(bench);
   for (uint32_t i = 0; i < count; i++) {
     bench_number(bench->out, size, number == BENCH_END ? BENCH_END : number + i);
@@ -208,7 +164,7 @@ INLINE unsigned put_block(struct bench *bench, uint32_t size, uint64_t number) {
 INLINE bool get_block(struct bench *bench, uint32_t size, uint64_t *expected, bool hand_back) {
   const uint32_t count = block_bytes(size) / size;
   uint64_t consumed = bench->shared->consumed;
-  char *block = bench->blocks + consumed * block_bytes(size) % bench->blocks_bytes;
+  char *block = bench->memory[BENCH_THERE] + consumed * block_bytes(size) % bench->memory_bytes;
   bool more = true;
   while (bench_load(&bench->shared->published) == consumed)
     bench_idle(bench);
@@ -369,138 +325,83 @@ INLINE bool get_futex(struct bench *bench, uint32_t size, uint64_t *expected) {
   return !(found & FUTEX_END);
 }
 
-/* ---------------------------------------------------------------- the two sides of each bench */
-
-typedef unsigned put_function(struct bench *bench, uint32_t size, uint64_t number);
-typedef bool get_function(struct bench *bench, uint32_t size, uint64_t *expected);
-
-INLINE uint64_t produce(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
-  const int64_t end = bench_now() + bench->slice_ns;
-  const unsigned bursts = size > 4096 ? 1 : 64; /* between two looks at the clock */
-  uint64_t number = 0;
-  (void)get;
-  while (bench_now() < end)
-    for (unsigned i = 0; i < bursts; i++)
-      number += put(bench, size, number);
-  (void)put(bench, size, BENCH_END);
-  return number;
-}
-
-INLINE uint64_t consume(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
-  uint64_t expected = 0;
-  (void)put;
-  while (get(bench, size, &expected))
-    ;
-  return expected;
-}
-
-INLINE uint64_t go(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
-  const int64_t end = bench_now() + bench->slice_ns;
-  int64_t before = bench_now(), after;
-  uint64_t number = 0, expected = 0;
-  do {
-    (void)put(bench, size, number++);
-    (void)get(bench, size, &expected);
-    after = bench_now();
-    bench_record(&bench->shared->latency, after - before);
-    before = after;
-  } while (after < end && expected == number);
-  (void)put(bench, size, BENCH_END);
-  return number;
-}
-
-INLINE uint64_t echo(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
-  uint64_t expected = 0;
-  while (get(bench, size, &expected))
-    (void)put(bench, size, expected - 1);
-  return expected;
-}
-
-/* When a message is due. */
-INLINE int64_t due(const struct bench *bench, uint64_t number) {
-  return bench->shared->start + (int64_t)((double)number * (1e9 / bench->row->rate));
-}
-
-INLINE uint64_t pace(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
-  int64_t now = bench_now(), end = now + bench->slice_ns;
-  uint64_t number = 0;
-  (void)get;
-  bench->shared->start = now; /* told by the first message */
-  for (; now < end && due(bench, number) < end; number++) {
-    while ((now = bench_now()) < due(bench, number))
-      if (bench->shares_core)
-        bench_idle(bench);
-    bench_record(&bench->shared->late, now - due(bench, number));
-    (void)put(bench, size, number);
-  }
-  (void)put(bench, size, BENCH_END);
-  return number;
-}
-
-INLINE uint64_t arrive(struct bench *bench, uint32_t size, put_function *put, get_function *get) {
-  uint64_t expected = 0, number = 0;
-  bool more = true;
-  (void)put;
-  while (more) {
-    more = get(bench, size, &expected);
-    for (const int64_t now = bench_now(); number < expected; number++)
-      bench_record(&bench->shared->latency, now - due(bench, number));
-  }
-  return expected;
-}
-
 /* ---------------------------------------------------------------- all of them */
 
-/*    name, bench, sides, put, get, channel */
-#define CONTENDERS(make)                                                                           \
-  make("ringbus send, recv", THROUGHPUT, produce, consume, send, recv,                             \
-       MEMORY) make("ringbus batches", THROUGHPUT, produce, consume, batch, batch, MEMORY)         \
-      make("ringbus in place", THROUGHPUT, produce, consume, in_place, in_place, MEMORY) make(     \
-          "floor, only read", THROUGHPUT, produce, consume, block, block_reading,                  \
-          MEMORY) make("floor, stored back", THROUGHPUT, produce, consume, block, block_storing,   \
-                       MEMORY) make("pipe", THROUGHPUT, produce, consume, pipe, pipe, PIPES)       \
-          make("seqpacket socket", THROUGHPUT, produce, consume, socket, socket,                   \
-               SOCKETS) make("POSIX mq", THROUGHPUT, produce, consume, queue, queue,               \
-                             QUEUES) make("bare line", PINGPONG, go, echo, token, token, MEMORY)   \
-              make("ringbus, polling", PINGPONG, go, echo, send, recv,                             \
-                   MEMORY) make("bare futex", PINGPONG, go, echo, futex, futex, MEMORY)            \
-                  make("ringbus, sleeping", PINGPONG, go, echo, send, wait,                        \
-                       MEMORY) make("pipe", PINGPONG, go, echo, pipe, pipe, PIPES)                 \
-                      make("seqpacket socket", PINGPONG, go, echo, socket, socket,                 \
-                           SOCKETS) make("POSIX mq", PINGPONG, go, echo, queue, queue, QUEUES)     \
-                          make("bare line", PACED, pace, arrive, line, line, MEMORY)               \
-                              make("ringbus, polling", PACED, pace, arrive, send, recv, MEMORY)    \
-                                  make("bare futex", PACED, pace, arrive, futex, futex, MEMORY)    \
-                                      make("ringbus, sleeping", PACED, pace, arrive, send, wait,   \
-                                           MEMORY)                                                 \
-                                          make("pipe", PACED, pace, arrive, pipe, pipe, PIPES)     \
-                                              make("seqpacket socket", PACED, pace, arrive,        \
-                                                   socket, socket, SOCKETS)                        \
-                                                  make("POSIX mq", PACED, pace, arrive, queue,     \
-                                                       queue, QUEUES)
+SIDES(send, recv)
+SIDES(send, wait)
+SIDES(batch, batch)
+SIDES(in_place, in_place)
+SIDES(block, block_reading)
+SIDES(block, block_storing)
+SIDES(pipe, pipe)
+SIDES(socket, socket)
+SIDES(queue, queue)
+SIDES(token, token)
+SIDES(line, line)
+SIDES(futex, futex)
 
-#define SIDE(side, put, get, size)                                                                 \
-  static uint64_t side##_##put##_##get##_##size(struct bench *bench) {                             \
-    return side(bench, size, put_##put, get_##get);                                                \
-  }
-#define SIDES(side, put, get)                                                                      \
-  SIDE(side, put, get, 8)                                                                          \
-  SIDE(side, put, get, 64)                                                                         \
-  SIDE(side, put, get, 256)                                                                        \
-  SIDE(side, put, get, 1024) SIDE(side, put, get, 4096) SIDE(side, put, get, 65536)
-#define FUNCTIONS(name, kind, lead, follow, put, get, channel)                                     \
-  SIDES(lead, put, get)                                                                            \
-  SIDES(follow, put, get)
+static const struct bench_contender own[] = {
+    THROUGHPUT("ringbus send, recv", send, recv, BENCH_MEMORY, NULL),
+    THROUGHPUT("ringbus batches", batch, batch, BENCH_MEMORY, NULL),
+    THROUGHPUT("ringbus in place", in_place, in_place, BENCH_MEMORY, NULL),
+    THROUGHPUT("floor, only read", block, block_reading, BENCH_MEMORY, NULL),
+    THROUGHPUT("floor, stored back", block, block_storing, BENCH_MEMORY, NULL),
+    THROUGHPUT("pipe", pipe, pipe, BENCH_PIPES, NULL),
+    THROUGHPUT("seqpacket socket", socket, socket, BENCH_SOCKETS, NULL),
+    THROUGHPUT("POSIX mq", queue, queue, BENCH_QUEUES, NULL),
+    PINGPONG("bare line", token, token, BENCH_MEMORY, NULL),
+    PINGPONG("ringbus, polling", send, recv, BENCH_MEMORY, NULL),
+    PINGPONG("bare futex", futex, futex, BENCH_MEMORY, NULL),
+    PINGPONG("ringbus, sleeping", send, wait, BENCH_MEMORY, NULL),
+    PINGPONG("pipe", pipe, pipe, BENCH_PIPES, NULL),
+    PINGPONG("seqpacket socket", socket, socket, BENCH_SOCKETS, NULL),
+    PINGPONG("POSIX mq", queue, queue, BENCH_QUEUES, NULL),
+    PACED("bare line", line, line, BENCH_MEMORY, NULL),
+    PACED("ringbus, polling", send, recv, BENCH_MEMORY, NULL),
+    PACED("bare futex", futex, futex, BENCH_MEMORY, NULL),
+    PACED("ringbus, sleeping", send, wait, BENCH_MEMORY, NULL),
+    PACED("pipe", pipe, pipe, BENCH_PIPES, NULL),
+    PACED("seqpacket socket", socket, socket, BENCH_SOCKETS, NULL),
+    PACED("POSIX mq", queue, queue, BENCH_QUEUES, NULL),
+    WAKEUP("bare futex", futex, futex, BENCH_MEMORY, NULL),
+    WAKEUP("ringbus, sleeping", send, wait, BENCH_MEMORY, NULL),
+    WAKEUP("pipe", pipe, pipe, BENCH_PIPES, NULL),
+    WAKEUP("seqpacket socket", socket, socket, BENCH_SOCKETS, NULL),
+    WAKEUP("POSIX mq", queue, queue, BENCH_QUEUES, NULL),
+};
 
-#define NAMES(side, put, get)                                                                      \
-  {                                                                                                \
-    side##_##put##_##get##_8, side##_##put##_##get##_64, side##_##put##_##get##_256,               \
-        side##_##put##_##get##_1024, side##_##put##_##get##_4096, side##_##put##_##get##_65536     \
-  }
-#define ENTRY(name, kind, lead, follow, put, get, channel)                                         \
-  {name, BENCH_##kind, BENCH_##channel, NAMES(lead, put, get), NAMES(follow, put, get)},
+/* Those that are not built, for want of their library, are no symbols. */
+static const struct {
+  const char *package;
+  const struct bench_peer *peer;
+} peers[] = {
+    {"libck-dev", &bench_peer_ck},       {"libdpdk-dev", &bench_peer_dpdk},
+    {"libqb-dev", &bench_peer_libqb},    {"libatomic-queue-dev", &bench_peer_atomic_queue},
+    {"libboost-dev", &bench_peer_boost}, {"libzmq3-dev", &bench_peer_zmq},
+    {"libnng-dev", &bench_peer_nng},
+};
 
-CONTENDERS(FUNCTIONS)
+const struct bench_contender *bench_contender[BENCH_MAX_CONTENDERS];
+unsigned bench_contender_count;
 
-const struct bench_contender bench_contenders[] = {CONTENDERS(ENTRY)};
-const unsigned bench_contender_count = sizeof bench_contenders / sizeof *bench_contenders;
+static void add_all(const struct bench_contender *contenders, unsigned count) {
+  if (bench_contender_count + count > BENCH_MAX_CONTENDERS)
+    bench_fail("listing the contenders", -ENOBUFS);
+  for (unsigned i = 0; i < count; i++)
+    bench_contender[bench_contender_count++] = &contenders[i];
+}
+
+char bench_missing[160];
+
+void bench_list_contenders(void) {
+  size_t length = 0;
+  add_all(own, sizeof own / sizeof *own);
+  for (unsigned i = 0; i < bench_alone_count; i++)
+    add_all(bench_alone[i].contender, bench_alone[i].contenders);
+  for (unsigned i = 0; i < sizeof peers / sizeof *peers; i++)
+    if (peers[i].peer)
+      add_all(peers[i].peer->contender, peers[i].peer->contenders);
+    else
+      length += (size_t)snprintf(bench_missing + length, sizeof bench_missing - length, " %s",
+                                 peers[i].package);
+}

@@ -3,9 +3,11 @@
 #include "bench.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <mqueue.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 void *bench_map_shared(size_t size) {
@@ -66,6 +68,23 @@ ringbus_consumer *bench_consume_from(int ring_fd, struct ringbus_consumer_option
   return consumer;
 }
 
+void bench_handle_bytes(size_t bytes[3]) {
+  const struct ringbus_create_options options = {.capacity = 4096};
+  const struct bench bench = {.hand_back = RINGBUS_HAND_BACK_DEFAULT};
+  const int fd = bench_make_ring(&options);
+  ringbus_ring *ring = open_ring(fd);
+  ringbus_producer *producer = bench_produce_in(fd);
+  ringbus_consumer *consumer =
+      bench_consume_from(fd, (struct ringbus_consumer_options){.group = NULL}, &bench);
+  bytes[0] = malloc_usable_size(ring);
+  bytes[1] = malloc_usable_size(producer);
+  bytes[2] = malloc_usable_size(consumer);
+  (void)ringbus_consumer_detach(consumer);
+  (void)ringbus_producer_detach(producer);
+  (void)ringbus_ring_close(ring);
+  (void)close(fd);
+}
+
 /* What every user may have, unless the system allows less. */
 enum { QUEUE_MESSAGES = 10, QUEUE_BYTES = 8192 };
 
@@ -96,12 +115,35 @@ static int make_queue(uint32_t *largest) {
   return queue;
 }
 
+/* Whether so much memory is free that a ring of 1 GiB harms nobody. */
+static bool has_much_memory(void) {
+  long available = 0;
+  char line[256];
+  FILE *file = fopen("/proc/meminfo", "re");
+  while (file && fgets(line, sizeof line, file))
+    if (sscanf(line, "MemAvailable: %ld", &available) == 1) // NOLINT(cert-err34-c)
+      break;
+  if (file)
+    (void)fclose(file);
+  return available >= 4 * 1024 * 1024; /* KiB */
+}
+
+/* What would not fit there later would be a signal. */
+static bool has_room_for_names(void) {
+  struct statvfs shm;
+  return statvfs("/dev/shm", &shm) == 0 && shm.f_bavail * shm.f_frsize >= UINT64_C(256) << 20;
+}
+
 void bench_open_channels(struct bench *bench, struct bench_channels *channels) {
   const int wanted = (int)BENCH_RING; /* or as much as the system allows */
   int bytes;
   socklen_t size = sizeof bytes;
   for (unsigned i = 0; i < BENCH_CHANNELS; i++)
     bench->largest[i] = BENCH_MAX_MESSAGE;
+  if (!has_much_memory())
+    bench->largest[BENCH_LARGE_RINGS] = 0;
+  if (!has_room_for_names())
+    bench->largest[BENCH_NAMED] = 0;
   for (unsigned way = 0; way < BENCH_WAYS; way++) {
     if (pipe2(channels->pipe[way], O_CLOEXEC) != 0)
       bench_fail("making a pipe", -errno);

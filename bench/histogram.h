@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* histogram.h - latencies: how many of each, to three significant digits.
+/* histogram.h - latencies: how many of each, to three significant digits. And how sure a median is.
  *
  * Values of 0 .. 2047 ns have a bucket each. Above, each power of two has 1024 buckets of one width, so
  * that what is read from a bucket, its middle, is off by less than 1 in 2000. That goes up to two
@@ -7,7 +7,9 @@
 #ifndef RINGBUS_BENCH_HISTOGRAM_H
 #define RINGBUS_BENCH_HISTOGRAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum {
   BENCH_BUCKET_BITS = 10,
@@ -37,5 +39,12 @@ void bench_clear(struct bench_histogram *histogram);
 void bench_merge(struct bench_histogram *into, const struct bench_histogram *from);
 /* The smallest value that this share (0 .. 1) of all does not exceed; 0 if there are none. */
 double bench_percentile(const struct bench_histogram *histogram, double share);
+/* All of it as HdrHistogram's tools read it (.hgrm): percentiles, five to each halving of the rest. */
+void bench_write_percentiles(const struct bench_histogram *histogram, FILE *file);
+
+/* Of so many values, sorted, from 0: between which two the median of what they are a sample of lies, with
+ * at least 95 % confidence, whatever its distribution (order statistics: how many of the values are below it
+ * is binomial). False if there are too few: less than 6. */
+bool bench_median_interval(unsigned count, unsigned *low, unsigned *high);
 
 #endif

@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <cjson/cJSON.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +15,8 @@
 enum { TOLERATED = 2 };
 /* Who sleeps is not interrupted, but has to wait for his core when he wakes: at most a share of a slice. */
 enum { TOLERATED_SHARE = 10 };
+
+enum { WORSE = 3 }; /* exit code */
 
 enum { SMALL, LARGE, THERE, BACK, RINGS };
 
@@ -32,11 +36,11 @@ static unsigned plan(const struct bench *bench, const struct bench_options *opti
     for (unsigned size = 0; options->wanted[kind] && size < BENCH_SIZES; size++)
       for (unsigned rate = 0; rate < (kind == BENCH_PACED ? options->rates : 1); rate++)
         for (unsigned i = 0; i < bench_contender_count; i++) {
-          const struct bench_contender *contender = &bench_contenders[i];
-          bool wanted = options->sizes_given       ? options->size[size]
-                        : kind == BENCH_THROUGHPUT ? true
+          const struct bench_contender *contender = bench_contender[i];
+          bool wanted = options->sizes_given && kind < BENCH_PUBLISH ? options->size[size]
+                        : kind == BENCH_THROUGHPUT                   ? true
                                                    : bench_size[size] == BENCH_MESSAGE;
-          if (!wanted || contender->kind != kind ||
+          if (!wanted || contender->kind != kind || !bench_wants(options, contender->name) ||
               bench->largest[contender->channel] < bench_size[size])
             continue;
           if (rows)
@@ -50,7 +54,8 @@ static unsigned plan(const struct bench *bench, const struct bench_options *opti
   for (unsigned i = 0; i < bench_crowd_count; i++)
     for (unsigned column = 0; column < BENCH_COLUMNS; column++) {
       const struct bench_crowd *crowd = &bench_crowds[i];
-      if (!options->wanted[crowd->kind] || !bench_crowd_has(bench, crowd, column))
+      if (!options->wanted[crowd->kind] || !bench_wants(options, crowd->name) ||
+          !bench_crowd_has(bench, crowd, column))
         continue;
       if (rows)
         rows[count] = (struct bench_row){
@@ -69,7 +74,7 @@ static unsigned probe_trips(const struct bench *bench) {
 static void lead(struct bench *bench, struct bench_sample *sample) {
   struct bench_shared *shared = bench->shared;
   const int64_t start = bench_now();
-  const uint64_t sent = bench_contenders[bench->row->contender].lead[bench->row->size](bench);
+  const uint64_t sent = bench_contender[bench->row->contender]->lead[bench->row->size](bench);
   uint64_t received;
   while ((received = bench_load(&shared->received)) >> 40 != bench->slice)
     bench_idle(bench);
@@ -77,8 +82,8 @@ static void lead(struct bench *bench, struct bench_sample *sample) {
   if ((received & ((UINT64_C(1) << 40) - 1)) != sent)
     bench_fail("messages are missing at the end of a slice", -EBADMSG);
   const double rate = (double)sent / elapsed;
-  if (bench->row->kind == BENCH_THROUGHPUT) {
-    sample->value = rate * 1e3;
+  if (bench->row->kind == BENCH_THROUGHPUT || bench->row->kind == BENCH_PUBLISH) {
+    sample->value = bench->row->kind == BENCH_PUBLISH ? shared->cost : rate * 1e3;
     return;
   }
   sample->value = bench_percentile(&shared->latency, 0.5);
@@ -87,7 +92,7 @@ static void lead(struct bench *bench, struct bench_sample *sample) {
 }
 
 static void follow(struct bench *bench) {
-  const uint64_t received = bench_contenders[bench->row->contender].follow[bench->row->size](bench);
+  const uint64_t received = bench_contender[bench->row->contender]->follow[bench->row->size](bench);
   bench_store(&bench->shared->received, (uint64_t)bench->slice << 40 | received);
 }
 
@@ -105,13 +110,16 @@ static void prepare(struct bench *bench, ringbus_producer *const producers[],
     bench_clear(&shared->late);
     (void)alarm((unsigned)(4 * bench->slice_ns / 1000000000) + PATIENCE);
   }
-  bench->blocks_bytes = large ? BENCH_LARGE_RING : BENCH_RING;
+  bench->memory_bytes = large ? BENCH_LARGE_RING : BENCH_RING;
   bench->eager = kind == BENCH_PINGPONG || kind == BENCH_PACED;
   if (kind < BENCH_FAN_IN) {
     const unsigned there = kind == BENCH_PINGPONG ? THERE : large ? LARGE : SMALL;
     bench->producer = producers[bench->leads ? there : BACK];
     bench->consumer = consumers[bench->leads ? BACK : there];
     bench_prepare(bench, bench_size[bench->row->size]);
+    const struct bench_peer *peer = bench_contender[bench->row->contender]->peer;
+    if (peer && peer->open)
+      peer->open(bench, bench_size[bench->row->size]);
   }
 }
 
@@ -119,7 +127,7 @@ static void keep(struct bench_results *results, const struct bench_sample *sampl
   const enum bench_kind kind = results->rows[sample->row].kind;
   results->slices[sample->state]++;
   results->samples[results->count++] = *sample;
-  if (kind != BENCH_PINGPONG && kind != BENCH_PACED)
+  if (!bench_has_latency(kind))
     return;
   struct bench_histogram **latency = &results->latency[sample->row][sample->state];
   if (!*latency && !(*latency = calloc(1, sizeof **latency)))
@@ -127,13 +135,24 @@ static void keep(struct bench_results *results, const struct bench_sample *sampl
   bench_merge(*latency, &results->bench->shared->latency);
 }
 
+/* Of a peer that waits anyway it counts how much of this core was neither its own nor idle. The system tells
+ * it in steps of 10 ms. */
+enum { TOLERATED_TAKEN_NS = 25000000 };
+
+static int64_t taken(const struct bench *bench) {
+  const int64_t idle = bench_idle_time(bench->cpu[bench->leads ? 0 : 1]);
+  return idle < 0 ? 0 : bench_now() - idle - bench_cpu_time();
+}
+
 /* One slice between two probes, on the producer's side if results, else on the consumer's. */
 static void slice(struct bench *bench, struct bench_results *results, unsigned row) {
   struct bench_sample sample = {.row = row};
   const unsigned trips = probe_trips(bench);
   const bool is_crowd = bench->row->kind >= BENCH_FAN_IN;
+  const struct bench_peer *peer = is_crowd ? NULL : bench_contender[bench->row->contender]->peer;
+  const bool waits = peer && peer->waits;
   bool disturbed = false;
-  int64_t waited = bench_waited();
+  int64_t waited = waits ? taken(bench) : bench_waited();
   double before = bench_probe(bench, bench->leads, trips);
   uint64_t interruptions = bench_interruptions();
   if (!is_crowd && bench->leads) {
@@ -150,8 +169,8 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   } else {
     bench_wait(&bench->shared->crowd.resume);
   }
-  interruptions = bench_interruptions() - interruptions;
-  waited = bench_waited() - waited;
+  interruptions = waits ? 0 : bench_interruptions() - interruptions;
+  waited = (waits ? taken(bench) : bench_waited()) - waited;
   if (!bench->leads) {
     bench->shared->interruptions = interruptions;
     bench->shared->waited = waited;
@@ -162,7 +181,8 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   if (!is_crowd) /* crowds interrupt each other, and see for themselves */
     disturbed =
         bench->cpus > 1 && (interruptions + bench->shared->interruptions > TOLERATED ||
-                            waited + bench->shared->waited > bench->slice_ns / TOLERATED_SHARE);
+                            waited + bench->shared->waited >
+                                (waits ? TOLERATED_TAKEN_NS : bench->slice_ns / TOLERATED_SHARE));
   sample.state = bench_classify(bench, before);
   const bool moved = !disturbed && sample.state != bench_classify(bench, after);
   results->disturbed += disturbed;
@@ -175,6 +195,27 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   keep(results, &sample);
 }
 
+/* On a terminal, between slices: how far it is; rounds 0: that line is cleared. */
+static void show_progress(const struct bench_results *results, size_t slice, unsigned rounds) {
+  static int64_t start, last;
+  const int64_t now = bench_now();
+  if (isatty(STDERR_FILENO) != 1)
+    return;
+  if (rounds == 0) {
+    (void)fprintf(stderr, "\r\033[K");
+    return;
+  }
+  start = start ? start : now;
+  if (now - last < 200000000)
+    return;
+  last = now;
+  const double share = (double)slice / ((double)rounds * results->row_count);
+  const struct bench_row *row = results->bench->row;
+  (void)fprintf(stderr, "\r\033[K%.0f %%, %.0f s to go: %s, %s", 100 * share,
+                share > 0 ? (double)(now - start) / 1e9 * (1 - share) / share : 0.0,
+                bench_kind_name[row->kind], row->name + strspn(row->name, " "));
+}
+
 /* Both sides walk through the same slices; who leads stops when it is told to, and the other one waits. */
 static void walk(struct bench *bench, struct bench_results *results, const struct bench_row *rows,
                  unsigned row_count, unsigned rounds, ringbus_producer *const producers[],
@@ -182,6 +223,8 @@ static void walk(struct bench *bench, struct bench_results *results, const struc
   for (unsigned round = 0; round < rounds; round++)
     for (unsigned row = 0; row < row_count && !(bench->leads && stopped_by); row++) {
       bench->row = &rows[row];
+      if (results)
+        show_progress(results, (size_t)round * row_count + row, rounds);
       prepare(bench, producers, consumers);
       slice(bench, results, row);
     }
@@ -226,9 +269,10 @@ static void handle_signals(void) {
 }
 
 static void share(struct bench *bench) {
-  static _Alignas(BENCH_LINE) char out[BENCH_BUFFER], in[BENCH_MAX_MESSAGE];
+  static alignas(BENCH_LINE) char out[BENCH_BUFFER], in[BENCH_BUFFER];
   bench->shared = shared = bench_map_shared(sizeof *shared);
-  bench->blocks = bench_map_shared(BENCH_LARGE_RING);
+  for (unsigned way = 0; way < BENCH_WAYS; way++)
+    bench->memory[way] = bench_map_shared(BENCH_MEMORY_BYTES);
   bench->out = out;
   bench->in = in;
   if (sem_init(&shared->crowd.ready, 1, 0) != 0 || sem_init(&shared->crowd.start, 1, 0) != 0 ||
@@ -254,10 +298,28 @@ static void take_ends(struct bench *bench, const struct bench_channels *channels
       consumers[i] = bench_consume_from(ring[i], reading, bench);
 }
 
+/* What the peers that are measured want made before there are two processes. */
+static void make_peers(const struct bench_results *results) {
+  for (unsigned i = 0; i < results->row_count; i++) {
+    const struct bench_row *row = &results->rows[i];
+    const struct bench_peer *peer =
+        row->kind < BENCH_FAN_IN ? bench_contender[row->contender]->peer : NULL;
+    bool is_made = !peer || !peer->make;
+    for (const struct bench_row *before = results->rows; before < row && !is_made; before++)
+      is_made = bench_contender[before->contender]->peer == peer; /* crowds come last */
+    if (!is_made)
+      peer->make();
+  }
+}
+
 /* What is known only when everything is set up. */
 static void warn_of_ends(const struct bench *bench, struct bench_warnings *warnings) {
-  static const char *const name[BENCH_CHANNELS] = {"memory", "a pipe", "a socket",
-                                                   "a POSIX message queue"};
+  static const char *const name[BENCH_CHANNELS] = {"memory",
+                                                   "a pipe",
+                                                   "a socket",
+                                                   "a POSIX message queue",
+                                                   "a ring of 1 GiB (memory is short)",
+                                                   "room for some peers (/dev/shm is small)"};
   if (bench->clock_low > 0 || bench->clock_high < 0)
     bench_warn(warnings,
                "the CPUs' clocks differ by %lld to %lld ns: paced figures are off by that",
@@ -273,12 +335,19 @@ static void warn_of_ends(const struct bench *bench, struct bench_warnings *warni
 int main(int argc, char **argv) {
   static struct bench bench;
   static struct bench_warnings warnings;
+  bench_list_contenders();
   const struct bench_options options = bench_parse(argc, argv, &bench);
   ringbus_producer *producers[RINGS] = {NULL};
   ringbus_consumer *consumers[RINGS] = {NULL};
   struct bench_channels channels;
   int ring[RINGS], status = 0;
 
+  struct cJSON *earlier = options.compare ? bench_read_run(options.compare) : NULL;
+  if (options.hgrm && ((mkdir(options.hgrm, 0777) != 0 && errno != EEXIST) ||
+                       access(options.hgrm, W_OK | X_OK) != 0)) {
+    (void)fprintf(stderr, "ringbus-bench: --hgrm: %s: %s\n", options.hgrm, strerror(errno));
+    return 1;
+  }
   bench_start_clock();
   share(&bench);
   bench_open_channels(&bench, &channels);
@@ -288,6 +357,12 @@ int main(int argc, char **argv) {
     ring[i] = bench_make_ring(&making);
   }
   const unsigned row_count = plan(&bench, &options, NULL);
+  if (row_count == 0) {
+    (void)fprintf(stderr,
+                  "ringbus-bench: nothing to measure: none of --only is a contender of these "
+                  "benches, or can be had at these sizes here\n");
+    return 2;
+  }
   struct bench_results results = {
       .bench = &bench,
       .options = &options,
@@ -299,8 +374,11 @@ int main(int argc, char **argv) {
   if (!results.rows || !results.samples || !results.latency)
     bench_fail("the results", -ENOMEM);
   (void)plan(&bench, &options, results.rows);
+  make_peers(&results);
 
   bench_find_conditions("", &bench, &warnings);
+  if (*bench_missing && !options.only[0])
+    bench_warn(&warnings, "some peers are not built, for want of a package:%s", bench_missing);
   handle_signals();
   child = bench_fork();
   bench.leads = child != 0;
@@ -326,7 +404,11 @@ int main(int argc, char **argv) {
   (void)kill(child, SIGKILL);
   (void)waitpid(child, &status, 0);
   results.stopped_by = stopped_by;
+  show_progress(&results, 0, 0);
   bench_report(&results);
+  if (options.hgrm)
+    bench_write_histograms(&results);
+  const bool is_worse = earlier && bench_compare(&results, earlier);
   for (unsigned i = 0; i < RINGS; i++) {
     (void)ringbus_producer_detach(producers[i]);
     (void)ringbus_consumer_detach(consumers[i]);
@@ -337,7 +419,8 @@ int main(int argc, char **argv) {
   free(results.latency);
   free(results.samples);
   free(results.rows);
+  cJSON_Delete(earlier);
   if (results.stopped_by)
     (void)fprintf(stderr, "ringbus-bench: stopped before the end\n");
-  return results.stopped_by ? 128 + results.stopped_by : 0;
+  return results.stopped_by ? 128 + results.stopped_by : is_worse ? WORSE : 0;
 }

@@ -6,8 +6,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-const char *const bench_kind_name[BENCH_KINDS] = {"throughput", "pingpong", "paced",    "fan-in",
-                                                  "fan-out",    "shared",   "overwrite"};
+const char *const bench_kind_name[BENCH_KINDS] = {"throughput", "pingpong", "paced",  "wakeup",
+                                                  "publish",    "attach",   "fan-in", "fan-out",
+                                                  "shared",     "overwrite"};
 const char *const bench_hand_back_name[] = {"default", "never", "store", "locked"};
 
 static const char usage[] =
@@ -16,12 +17,17 @@ static const char usage[] =
     "  throughput        one producer, one consumer, each on its own core\n"
     "  pingpong          there and back\n"
     "  paced             one way, sent at a given rate: from when it was due to when it was there\n"
+    "  wakeup            one way, to a consumer that sleeps\n"
+    "  publish           what sending costs the producer, by what it does for consumers that might "
+    "sleep\n"
+    "  attach            from opening a ring to the first message\n"
     "  fan-in            1, 2 and 4 writers into one ring\n"
     "  fan-out           1, 2 and 4 readers, each of all messages\n"
     "  shared            1 and 2 readers, each message to one of them\n"
     "  overwrite         1 and 2 writers that never wait, and a reader beside them\n"
     "  --sizes N,...     of messages, bytes: some of 8, 64, 256, 1024, 4096, 65536 (default:\n"
-    "                    throughput all, pingpong and paced 64; from fan-in on it is 64)\n"
+    "                    throughput all, else 64; from publish on it is always 64)\n"
+    "  --only NAME,...   contenders whose names begin so, such as ringbus,floor (default: all)\n"
     "  --rate N,...      paced: messages a second (default 10000,100000,1000000)\n"
     "  --slices N        slices of each figure (default 20)\n"
     "  --slice-ms N      length of a slice (default 30); four times that from fan-in on\n"
@@ -31,6 +37,11 @@ static const char usage[] =
     "  --disturbed       report the slices that are otherwise thrown away, too, by themselves: "
     "other\n"
     "                    processes took a core, or the cores moved\n"
+    "  --compare FILE    tell what differs from an earlier run, of which FILE is the --json; ends "
+    "with\n"
+    "                    3 if something of ringbus is worse\n"
+    "  --hgrm DIR        write percentiles of latencies there, as HdrHistogram's plotter reads "
+    "them\n"
     "  --json            one JSON object instead of tables\n"
     "  --csv             one line for each figure instead of tables\n"
     "  --help            this text\n"
@@ -113,6 +124,49 @@ static void parse_rates(char *list, struct bench_options *options) {
   }
 }
 
+static bool begins(const char *name, const char *with) {
+  return strncmp(name + strspn(name, " "), with, strlen(with)) == 0;
+}
+
+static bool is_known(const char *beginning) {
+  bool known = false;
+  for (unsigned i = 0; i < bench_contender_count; i++)
+    known |= begins(bench_contender[i]->name, beginning);
+  for (unsigned i = 0; i < bench_crowd_count; i++)
+    known |= begins(bench_crowds[i].name, beginning);
+  return known && *beginning;
+}
+
+/* Some names have commas: an item is as long as one begins so. */
+static void parse_only(char *list, struct bench_options *options) {
+  for (unsigned i = 0; list; i++) {
+    char *item = list, *comma = item + strlen(item), *cut = NULL;
+    while (!is_known(item)) {
+      if (cut)
+        *cut = ',';
+      while (comma > item && *comma != ',')
+        comma--;
+      if (comma == item)
+        refuse("--only takes beginnings of contenders' names, as the tables have them; none "
+               "begins with '%s'",
+               next_of(&list));
+      cut = comma--;
+      *cut = '\0';
+    }
+    if (i == BENCH_MAX_ONLY)
+      refuse("--only takes at most %d names", BENCH_MAX_ONLY);
+    options->only[i] = item;
+    list = cut ? cut + 1 : NULL;
+  }
+}
+
+bool bench_wants(const struct bench_options *options, const char *name) {
+  for (unsigned i = 0; i < BENCH_MAX_ONLY && options->only[i]; i++)
+    if (begins(name, options->only[i]))
+      return true;
+  return !options->only[0];
+}
+
 static unsigned choose(const char *name, const char *const names[], unsigned count,
                        const char *what) {
   for (unsigned i = 0; i < count; i++)
@@ -125,10 +179,13 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
   static const struct option known[] = {{"slices", required_argument, NULL, 's'},
                                         {"slice-ms", required_argument, NULL, 'm'},
                                         {"sizes", required_argument, NULL, 'z'},
+                                        {"only", required_argument, NULL, 'o'},
                                         {"rate", required_argument, NULL, 'r'},
                                         {"cpus", required_argument, NULL, 'c'},
                                         {"hand-back", required_argument, NULL, 'b'},
                                         {"disturbed", no_argument, NULL, 'd'},
+                                        {"compare", required_argument, NULL, 'p'},
+                                        {"hgrm", required_argument, NULL, 'g'},
                                         {"json", no_argument, NULL, 'j'},
                                         {"csv", no_argument, NULL, 'v'},
                                         {"help", no_argument, NULL, 'h'},
@@ -149,6 +206,9 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
     case 'z':
       parse_sizes(optarg, &options);
       break;
+    case 'o':
+      parse_only(optarg, &options);
+      break;
     case 'r':
       parse_rates(optarg, &options);
       break;
@@ -161,6 +221,12 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
       break;
     case 'd':
       options.with_disturbed = true;
+      break;
+    case 'p':
+      options.compare = optarg;
+      break;
+    case 'g':
+      options.hgrm = optarg;
       break;
     case 'j':
     case 'v':
@@ -180,9 +246,10 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
   for (unsigned kind = 0; kind < BENCH_KINDS; kind++)
     options.wanted[kind] = optind == argc;
   for (; optind < argc; optind++)
-    options.wanted[choose(argv[optind], bench_kind_name, BENCH_KINDS,
-                          "a bench is throughput, pingpong, paced, fan-in, fan-out, shared or "
-                          "overwrite")] = true;
+    options
+        .wanted[choose(argv[optind], bench_kind_name, BENCH_KINDS,
+                       "a bench is throughput, pingpong, paced, wakeup, publish, attach, fan-in, "
+                       "fan-out, shared or overwrite")] = true;
   bench->shares_core = bench->cpus == 1;
   return options;
 }

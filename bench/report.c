@@ -2,6 +2,7 @@
 /* report.c - what the slices have shown: tables, JSON, or CSV. */
 #include "bench.h"
 
+#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -20,7 +21,9 @@ static double quantile(double *values, size_t count, double share) {
 struct summary {
   size_t slices;
   double median, low, high; /* and quartiles, of the samples' values */
-  double second, late;      /* medians of the samples' other values */
+  bool is_sure;
+  double from, to;     /* if so, that is where the median is, with 95 % confidence */
+  double second, late; /* medians of the samples' other values */
   const struct bench_histogram *latency;
 };
 
@@ -43,6 +46,12 @@ static struct summary summarize(const struct bench_results *results, unsigned ro
     summary.median = quantile(values, summary.slices, 0.5);
     summary.low = quantile(values, summary.slices, 0.25);
     summary.high = quantile(values, summary.slices, 0.75);
+    unsigned from, to;
+    summary.is_sure = bench_median_interval((unsigned)summary.slices, &from, &to);
+    if (summary.is_sure) {
+      summary.from = values[from]; /* sorted by now */
+      summary.to = values[to];
+    }
     summary.second = quantile(seconds, summary.slices, 0.5);
     summary.late = quantile(late, summary.slices, 0.5);
   }
@@ -52,10 +61,6 @@ static struct summary summarize(const struct bench_results *results, unsigned ro
 
 static uint32_t bytes_of(const struct bench_row *row) {
   return row->kind < BENCH_FAN_IN ? bench_size[row->size] : BENCH_MESSAGE;
-}
-
-static bool has_latency(const struct bench_row *row) {
-  return row->kind == BENCH_PINGPONG || row->kind == BENCH_PACED;
 }
 
 /* ---------------------------------------------------------------- tables */
@@ -147,6 +152,9 @@ static void print_time(double ns) {
 /* One line for each contender, as far as there are slices of this state. */
 static void report_latencies(const struct bench_results *results, enum bench_kind kind,
                              enum bench_state state) {
+  static const char *const format[BENCH_KINDS] = {[BENCH_PINGPONG] = "%u B both ways",
+                                                  [BENCH_WAKEUP] = "%u B, to a sleeper",
+                                                  [BENCH_ATTACH] = "until the first %u B"};
   const struct bench_row *before = NULL;
   for (unsigned i = 0; i < results->row_count; i++) {
     const struct bench_row *row = &results->rows[i];
@@ -158,7 +166,7 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
       if (kind == BENCH_PACED)
         (void)snprintf(head, sizeof head, "%u B, %u/s", bytes_of(row), row->rate);
       else
-        (void)snprintf(head, sizeof head, "%u B both ways", bytes_of(row));
+        (void)snprintf(head, sizeof head, format[kind], bytes_of(row));
       printf("%-22s %10s %6s %6s %6s %6s", head, "p50", "p90", "p99", "p99.9", "max");
       printf(kind == BENCH_PACED ? " %6s %8s\n" : "\n", "late", "sent/s");
     }
@@ -178,6 +186,23 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
   }
 }
 
+/* Publishing is too short for single messages to be timed. */
+static void report_costs(const struct bench_results *results, enum bench_state state) {
+  const struct bench_row *before = NULL;
+  for (unsigned i = 0; i < results->row_count; i++) {
+    const struct bench_row *row = &results->rows[i];
+    const struct summary found = summarize(results, i, state);
+    if (row->kind != BENCH_PUBLISH || !found.slices)
+      continue;
+    if (!before || before->size != row->size)
+      printf("send %4u B, alone      ns a message\n", bytes_of(row));
+    before = row;
+    printf("%-22s", row->name);
+    print_cell(&found);
+    printf("\n");
+  }
+}
+
 static bool has_samples(const struct bench_results *results, enum bench_kind kind,
                         enum bench_state state) {
   for (size_t i = 0; i < results->count; i++)
@@ -192,8 +217,16 @@ static void report_tables(const struct bench_results *results) {
   for (unsigned kind = BENCH_FAN_IN; kind < BENCH_KINDS; kind++)
     crowds |= wanted[kind];
   printf("Median of the slices, ± half of the distance between their quartiles.\n");
-  if (wanted[BENCH_PINGPONG] || wanted[BENCH_PACED])
+  if (wanted[BENCH_PINGPONG] || wanted[BENCH_PACED] || wanted[BENCH_WAKEUP] || wanted[BENCH_ATTACH])
     printf("p90 .. max: of all messages of these slices together; ns, u: microseconds, m: ms.\n");
+  if (wanted[BENCH_ATTACH]) {
+    size_t bytes[3];
+    bench_handle_bytes(bytes);
+    printf(
+        "Attach: a handle of a ring takes %zu bytes of memory, of a producer %zu, of a consumer\n"
+        "%zu.\n",
+        bytes[0], bytes[1], bytes[2]);
+  }
   if (wanted[BENCH_PACED])
     printf("Paced: from when a message was due to when it was there, one way; what the sender was\n"
            "late is in it: late is the 99th percentile of that, sent/s what it could send.\n");
@@ -209,7 +242,9 @@ static void report_tables(const struct bench_results *results) {
     for (enum bench_kind kind = 0; kind < BENCH_KINDS; kind++)
       if (has_samples(results, kind, state)) {
         printf("\n");
-        if (kind == BENCH_PINGPONG || kind == BENCH_PACED)
+        if (kind == BENCH_PUBLISH)
+          report_costs(results, state);
+        else if (bench_has_latency(kind))
           report_latencies(results, kind, state);
         else
           report_matrix(results, kind, state);
@@ -246,12 +281,15 @@ enum key {
   SENT_PER_S,
   LATE_P99,
   RECEIVED_PERCENT,
+  MEDIAN_FROM,
+  MEDIAN_TO,
   KEYS
 };
 static const char *const key_name[KEYS] = {
-    "bench",  "contender", "bytes",  "rate", "count",      "spread",   "state",
-    "slices", "unit",      "median", "low",  "high",       "samples",  "p50",
-    "p90",    "p99",       "p99_9",  "max",  "sent_per_s", "late_p99", "received_percent"};
+    "bench",       "contender", "bytes",  "rate", "count",      "spread",   "state",
+    "slices",      "unit",      "median", "low",  "high",       "samples",  "p50",
+    "p90",         "p99",       "p99_9",  "max",  "sent_per_s", "late_p99", "received_percent",
+    "median_from", "median_to"};
 
 /* A value is empty where a figure has none. */
 struct value {
@@ -280,10 +318,16 @@ static bool figure(const struct bench_results *results, unsigned index, enum ben
   set_number(&value[BYTES], bytes_of(row));
   set_text(&value[STATE], bench_state_name[state]);
   set_number(&value[SLICES], (double)found.slices);
-  set_text(&value[UNIT], has_latency(row) ? "ns" : "million messages/s");
+  set_text(&value[UNIT], bench_has_latency(row->kind) || row->kind == BENCH_PUBLISH
+                             ? "ns"
+                             : "million messages/s");
   set_number(&value[MEDIAN], found.median);
   set_number(&value[LOW], found.low);
   set_number(&value[HIGH], found.high);
+  if (found.is_sure) {
+    set_number(&value[MEDIAN_FROM], found.from);
+    set_number(&value[MEDIAN_TO], found.to);
+  }
   if (row->kind >= BENCH_FAN_IN) {
     set_number(&value[COUNT], bench_columns[row->column].count);
     set_text(&value[SPREAD], bench_columns[row->column].spread ? "all cores" : "one core");
@@ -357,7 +401,11 @@ static void report_json(const struct bench_results *results) {
     printf("%s", i ? "," : "");
     print_string(results->warnings->text[i]);
   }
-  printf("],\"interrupted\":%s,\"moved_slices\":%zu,\"disturbed_slices\":%zu,\"results\":[",
+  size_t bytes[3];
+  bench_handle_bytes(bytes);
+  printf("],\"handle_bytes\":{\"ring\":%zu,\"producer\":%zu,\"consumer\":%zu}", bytes[0], bytes[1],
+         bytes[2]);
+  printf(",\"interrupted\":%s,\"moved_slices\":%zu,\"disturbed_slices\":%zu,\"results\":[",
          results->stopped_by ? "true" : "false", results->moved, results->disturbed);
   for (enum bench_state state = 0; state < BENCH_STATES; state++)
     for (unsigned i = 0; i < results->row_count; i++) {
@@ -390,6 +438,148 @@ static void report_csv(const struct bench_results *results) {
       for (enum key key = 0; key < KEYS; key++) /* some names have commas, none has quotes */
         printf(value[key].is_text ? "%s\"%s\"" : "%s%s", key ? "," : "", value[key].text);
       printf("\n");
+    }
+}
+
+/* ---------------------------------------------------------------- an earlier run */
+
+static cJSON *figures_of(const cJSON *run) {
+  cJSON *figures = cJSON_GetObjectItemCaseSensitive(run, "results");
+  return cJSON_IsArray(figures) ? figures : NULL;
+}
+
+cJSON *bench_read_run(const char *path) {
+  char *text = NULL;
+  size_t length = 0;
+  FILE *file = fopen(path, "re");
+  if (!file || (getdelim(&text, &length, '\0', file) < 0 && ferror(file))) {
+    (void)fprintf(stderr, "ringbus-bench: --compare: reading %s: %s\n", path, strerror(errno));
+    exit(1);
+  }
+  cJSON *run = cJSON_Parse(text ? text : "");
+  if (!figures_of(run)) {
+    (void)fprintf(stderr, "ringbus-bench: --compare: %s is not what --json has written\n", path);
+    exit(1);
+  }
+  free(text);
+  (void)fclose(file);
+  return run;
+}
+
+/* Whether a figure of that run is of the same as this one, in the same state of the machine. */
+static bool is_of_same(const cJSON *old, const struct value value[KEYS]) {
+  static const enum key what[] = {BENCH, CONTENDER, BYTES, RATE, COUNT, SPREAD, STATE};
+  for (size_t i = 0; i < sizeof what / sizeof *what; i++) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(old, key_name[what[i]]);
+    const struct value *now = &value[what[i]];
+    if (now->is_text
+            ? !cJSON_IsString(item) || strcmp(item->valuestring, now->text) != 0
+            : (*now->text ? !cJSON_IsNumber(item) || item->valuedouble != strtod(now->text, NULL)
+                          : item && !cJSON_IsNull(item)))
+      return false;
+  }
+  return true;
+}
+
+static bool is_of_ringbus(const struct bench_row *row) {
+  const char *name = row->name + strspn(row->name, " ");
+  return row->kind == BENCH_PUBLISH || strncmp(name, "ringbus", 7) == 0 ||
+         strncmp(name, "the same", 8) == 0 ||
+         (row->kind == BENCH_ATTACH && strncmp(name, "bare", 4) != 0);
+}
+
+static double number_in(const cJSON *figure, enum key key) {
+  const cJSON *item = cJSON_GetObjectItemCaseSensitive(figure, key_name[key]);
+  return cJSON_IsNumber(item) ? item->valuedouble : -1;
+}
+
+static void print_change(FILE *to, const struct value value[KEYS], const cJSON *old) {
+  const double before = number_in(old, MEDIAN), now = strtod(value[MEDIAN].text, NULL);
+  (void)fprintf(to, "%s, %s, %s B", value[BENCH].text, value[CONTENDER].text, value[BYTES].text);
+  if (*value[RATE].text)
+    (void)fprintf(to, ", %s/s", value[RATE].text);
+  if (*value[COUNT].text)
+    (void)fprintf(to, ", %s on %s", value[COUNT].text, value[SPREAD].text);
+  (void)fprintf(to, ", %s: %.6g [%.6g, %.6g] -> %.6g [%.6g, %.6g] %s, %+.1f %%\n",
+                value[STATE].text, before, number_in(old, MEDIAN_FROM), number_in(old, MEDIAN_TO),
+                now, strtod(value[MEDIAN_FROM].text, NULL), strtod(value[MEDIAN_TO].text, NULL),
+                value[UNIT].text, 100 * (now - before) / before);
+}
+
+bool bench_compare(const struct bench_results *results, const cJSON *run) {
+  FILE *to = results->options->format == BENCH_TABLES ? stdout : stderr;
+  unsigned compared = 0, others = 0, others_changed = 0, worse = 0, better = 0;
+  (void)fprintf(to, "\nBeside the earlier run, in the same state, what differs by more than both "
+                    "95 %% intervals:\n");
+  for (enum bench_state state = 0; state < BENCH_DISTURBED; state++)
+    for (unsigned i = 0; i < results->row_count; i++) {
+      struct value value[KEYS];
+      const cJSON *old = NULL;
+      if (!figure(results, i, state, value) || !*value[MEDIAN_FROM].text)
+        continue;
+      cJSON_ArrayForEach(old, figures_of(run)) if (is_of_same(old, value)) break;
+      if (!old || number_in(old, MEDIAN_FROM) < 0 || number_in(old, MEDIAN_TO) < 0 ||
+          number_in(old, MEDIAN) <= 0)
+        continue;
+      const bool own = is_of_ringbus(&results->rows[i]);
+      const bool more = strtod(value[MEDIAN_FROM].text, NULL) > number_in(old, MEDIAN_TO);
+      const bool less = strtod(value[MEDIAN_TO].text, NULL) < number_in(old, MEDIAN_FROM);
+      compared++;
+      others += !own;
+      if (!more && !less)
+        continue;
+      print_change(to, value, old);
+      others_changed += !own;
+      worse += own && more == (strcmp(value[UNIT].text, "ns") == 0);
+      better += own && more != (strcmp(value[UNIT].text, "ns") == 0);
+    }
+  (void)fprintf(to,
+                "%u figures compared; of ringbus %u are worse, %u better; of the others, %u of %u "
+                "changed%s\n",
+                compared, worse, better, others_changed, others,
+                10 * others_changed > others ? ": this is not the machine that it was" : "");
+  bench_print_end();
+  return worse > 0;
+}
+
+/* ---------------------------------------------------------------- files for plots */
+
+/* A name of a file: the figure's, with dashes for all that is neither letter nor digit. */
+static void dash(char *name, size_t size, const char *text) {
+  size_t length = 0;
+  for (bool pending = false; *text && length + 2 < size; text++) {
+    const bool plain = (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
+                       (*text >= '0' && *text <= '9');
+    if (plain && pending)
+      name[length++] = '-';
+    if (plain)
+      name[length++] = *text;
+    pending = !plain && length > 0;
+  }
+  name[length] = '\0';
+}
+
+void bench_write_histograms(const struct bench_results *results) {
+  for (enum bench_state state = 0; state < BENCH_STATES; state++)
+    for (unsigned i = 0; i < results->row_count; i++) {
+      const struct bench_row *row = &results->rows[i];
+      char path[4096], name[64], rate[16], in[16];
+      if (!results->latency[i][state])
+        continue;
+      dash(name, sizeof name, row->name);
+      *rate = '\0';
+      if (row->rate)
+        (void)snprintf(rate, sizeof rate, "-%u", row->rate);
+      dash(in, sizeof in, bench_state_name[state]);
+      (void)snprintf(path, sizeof path, "%s/%s-%s-%uB%s-%s.hgrm", results->options->hgrm,
+                     bench_kind_name[row->kind], name, bytes_of(row), rate, in);
+      FILE *file = fopen(path, "we");
+      if (file)
+        bench_write_percentiles(results->latency[i][state], file);
+      if (!file || ferror(file) || fclose(file) != 0) {
+        (void)fprintf(stderr, "ringbus-bench: writing %s: %s\n", path, strerror(errno));
+        _exit(1);
+      }
     }
 }
 

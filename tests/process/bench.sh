@@ -8,7 +8,7 @@ bench=$ringbus
 faulty=$(realpath "$2")
 page=$(realpath "$3")
 keys=bench,contender,bytes,rate,count,spread,state,slices,unit,median,low,high,samples,p50,p90,p99
-keys=$keys,p99_9,max,sent_per_s,late_p99,received_percent
+keys=$keys,p99_9,max,sent_per_s,late_p99,received_percent,median_from,median_to
 moment=(--slices 1 --slice-ms 1 --disturbed)
 
 # errors has nothing but warnings.
@@ -27,6 +27,9 @@ expect 2 "some of 8,64,256,1024,4096,65536, not '9'" "$bench" --sizes 8,9
 expect 2 "some of 8,64,256,1024,4096,65536, not ''" "$bench" --sizes 8,
 expect 2 "from 1 to 100000000, not '100k'" "$bench" --rate 100k
 expect 2 "at most 8 rates" "$bench" --rate 1,2,3,4,5,6,7,8,9
+expect 2 "none begins with 'rungbis'" "$bench" --only ringbus,rungbis
+expect 2 "none begins with ''" "$bench" --only ""
+expect 2 "nothing to measure" "$bench" throughput --only "bare line"
 expect 2 "two CPUs or more" "$bench" --cpus 0
 expect 2 "may not use CPU 1023" "$bench" --cpus 0,1023
 expect 2 "default, never, store or locked, not 'maybe'" "$bench" --hand-back maybe
@@ -42,7 +45,7 @@ test_that "every option and bench of --help is in the manual page, and no other 
 grep -oE -- '--[a-z-]+' help | sort -u >in-help
 sed -n 's/^\.It Fl Fl \([a-z-]*\).*/--\1/p' "$page" | sort -u >in-page
 diff in-help in-page >difference || fail "$(cat difference)"
-for word in throughput pingpong paced fan-in fan-out shared overwrite; do
+for word in throughput pingpong paced wakeup publish attach fan-in fan-out shared overwrite; do
   grep -qE "^\.It Cm $word$" "$page" || fail "$word is not in the manual page"
 done
 if command -v mandoc >/dev/null; then
@@ -50,20 +53,48 @@ if command -v mandoc >/dev/null; then
   [ ! -s lint ] || fail "$(cat lint)"
 fi
 
+test_that "only those contenders are measured that are asked for"
+"$bench" "${moment[@]}" --only "ringbus s,a pipe" --csv >csv 2>errors || fail "ended with an error"
+[ "$(tail -n +2 csv | cut -d '"' -f 4 | sort -u | tr '\n' :)" = "a pipe each:ringbus send, recv:" ] ||
+  fail "others: $(cut -d '"' -f 4 csv | sort -u)"
+
 test_that "JSON: every bench, contender and size, all keys in order, the machine and its faults"
 "$bench" "${moment[@]}" --json >json 2>errors || fail "ended with an error"
 only_warnings || fail "more than warnings"
 [ "$(jq -r '[.results[] | keys_unsorted | join(",")] | unique | join(" ")' json)" = $keys ] ||
   fail "other keys: $(jq -c '.results[0] | keys_unsorted' json)"
 [ "$(jq -r '[.results[].bench] | unique | join(" ")' json)" = \
-  "fan-in fan-out overwrite paced pingpong shared throughput" ] || fail "a bench is missing"
+  "attach fan-in fan-out overwrite paced pingpong publish shared throughput wakeup" ] || fail "a bench is missing"
 [ "$(jq '[.results[] | select(.bench == "throughput").bytes] | unique | add' json)" = \
   $((8 + 64 + 256 + 1024 + 4096 + 65536)) ] || fail "a size is missing"
 [ "$(jq '[.results[] | select(.bench == "paced").rate] | unique | add' json)" = 1110000 ] ||
   fail "a rate is missing"
-for is in throughput:8 pingpong:7 paced:7 fan-in:6 fan-out:4 shared:4 overwrite:4; do
-  [ "$(jq "[.results[] | select(.bench == \"${is%:*}\").contender] | unique | length" json)" = \
-    ${is#*:} ] || fail "${is%:*} has other contenders"
+# A peer is measured, or its package is told to be missing.
+missing=" $(sed -n 's/.*for want of a package: *//p' errors) "
+of_bench() { jq -r ".results[] | select(.bench == \"$1\").contender" json | sort -u; }
+of_bench throughput >contenders
+while IFS=: read -r package names; do
+  tr , '\n' <<<"$names" >>peers
+  while read -r name; do
+    if [[ $missing == *" $package "* ]]; then
+      ! grep -qxF "$name" contenders || fail "$name is there without $package"
+    elif ! grep -q "/dev/shm is small" errors; then
+      grep -qxF "$name" contenders || fail "$name is neither there nor is $package missing"
+    fi
+  done < <(tr , '\n' <<<"$names")
+done <<'LIST'
+libck-dev:ck_ring
+libdpdk-dev:rte_ring,rte_ring bursts
+libqb-dev:libqb
+libatomic-queue-dev:atomic_queue
+libboost-dev:boost spsc_queue,boost spsc batches,boost message_queue
+libzmq3-dev:ZeroMQ ipc
+libnng-dev:nng ipc
+LIST
+attached=6
+! grep -q "a ring of 1 GiB (memory is short) cannot be had" errors || attached=3
+for is in throughput:8 pingpong:7 paced:7 wakeup:5 publish:3 attach:$attached fan-in:6 fan-out:4 shared:4 overwrite:4; do
+  [ "$(of_bench "${is%:*}" | grep -cvxFf peers)" = "${is#*:}" ] || fail "${is%:*} has other contenders"
 done
 jq -e '.warnings | type == "array"' json >shown || fail "no warnings"
 [ "$(jq '.warnings | length' json)" = "$(grep -c warning errors)" ] ||
@@ -74,26 +105,97 @@ jq -e '[.results[] | .low <= .median and .median <= .high and .slices == 1] | al
   fail "quartiles are out of order"
 jq -e '[.results[] | select(.samples) | .p50 <= .p90 and .p90 <= .p99 and .p99 <= .p99_9 and
   .p99_9 <= .max and .samples > 0] | all' json >shown || fail "percentiles are out of order"
-jq -e '[.results[] | (.samples != null) == (.bench == "pingpong" or .bench == "paced")] | all' \
+jq -e '[.results[] | (.samples != null) ==
+  (.bench | IN("pingpong", "paced", "wakeup", "attach"))] | all' \
   json >shown || fail "percentiles where there are none"
+jq -e '[.handle_bytes | .ring, .producer, .consumer | . >= 100] | all' json >shown ||
+  fail "no handles"
 jq -e '.interrupted == false' json >shown || fail "interrupted"
 
 test_that "CSV: the same keys, and as many columns in each line; only the sizes that were asked for"
-"$bench" "${moment[@]}" throughput paced shared --sizes 8,4096 --rate 5000 --csv >csv 2>errors ||
-  fail "ended with an error"
+"$bench" "${moment[@]}" throughput paced shared --sizes 8,4096 --rate 5000 --csv \
+  --only ringbus,bare,pipe,seqpacket,POSIX >csv 2>errors || fail "ended with an error"
 [ "$(head -n 1 csv)" = $keys ] || fail "first line: $(head -n 1 csv)"
-sed 's/"[^"]*"/text/g' csv | awk -F, 'NF != 21 { exit 1 }' || fail "columns differ"
+sed 's/"[^"]*"/text/g' csv | awk -F, 'NF != 23 { exit 1 }' || fail "columns differ"
 [ "$(sed 's/"[^"]*"/text/g' csv | awk -F, 'NR > 1 && $4 == 5000' | wc -l)" = 14 ] ||
   fail "not seven contenders of two sizes at that rate"
 grep -q '^"throughput","POSIX mq",4096,' csv || fail "no queue"
 ! grep -q ',64,5000,' csv || fail "a size that nobody asked for"
 
 test_that "a table has a line for each contender"
-"$bench" "${moment[@]}" throughput pingpong overwrite --sizes 64 >table 2>errors ||
+"$bench" "${moment[@]}" throughput pingpong publish overwrite --sizes 64 >table 2>errors ||
   fail "ended with an error"
-for name in "ringbus send, recv" "floor, stored back" "bare futex" "POSIX mq" "received, percent"; do
+for name in "wake never" "ringbus send, recv" "floor, stored back" "bare futex" "POSIX mq" "received, percent"; do
   grep -qF "$name" table || fail "no '$name' in the table"
 done
+
+# On one CPU no slice is thrown away.
+one_core=(pingpong throughput --cpus 0,0 --sizes 64 --only "ringbus send,ringbus, polling,bare line,pipe"
+  --slice-ms 1)
+
+test_that "six slices have a confidence interval, five have none"
+"$bench" "${one_core[@]}" --slices 6 --json --hgrm percentiles >json 2>errors || fail "ended with an error"
+jq -e '.results | length == 5' json >shown || fail "not five figures"
+jq -e '[.results[] | .median_from <= .median and .median <= .median_to] | all' json >shown ||
+  fail "no interval around the median"
+"$bench" "${one_core[@]}" --slices 5 --json >few 2>errors || fail "ended with an error"
+jq -e '[.results[] | .median_from == null and .median_to == null] | all' few >shown || fail "an interval"
+
+test_that "percentiles are written for each contender, size and state"
+[ "$(ls percentiles | xargs)" = "pingpong-bare-line-64B-one-core.hgrm pingpong-pipe-64B-one-core.hgrm \
+pingpong-ringbus-polling-64B-one-core.hgrm" ] || fail "others: $(ls percentiles)"
+for file in percentiles/*; do
+  awk 'NR > 2 && !/^#/ { if ($1 < value || $2 < share || NF < 3) exit 1; value = $1; share = $2; lines++ }
+    END { exit lines > 2 && share == 1 ? 0 : 1 }' "$file" || fail "$file: $(cat "$file")"
+done
+[ "$(sed -n 's/.*Total count *= *\([0-9]*\).*/\1/p' percentiles/pingpong-pipe*)" = \
+  "$(jq '.results[] | select(.bench == "pingpong" and .contender == "pipe").samples' json)" ] ||
+  fail "other messages than in the table"
+expect 1 "--hgrm: json: " "$bench" "${moment[@]}" --hgrm json
+expect 1 "--hgrm: no/where: No such file" "$bench" "${moment[@]}" --hgrm no/where
+
+test_that "a comparison tells what is better and worse than before, and what is within the noise"
+times() { # ringbus has been so many times as fast as it is
+  jq "(.results[] | select(.contender | startswith(\"ringbus\")) | .median, .median_from, .median_to) *=
+    $1 | (.results[] | select(.unit == \"ns\" and .median_to) | .median, .median_from, .median_to) *= $2" \
+    json >before
+}
+compare() { "$bench" "${one_core[@]}" --slices 6 --compare before; }
+times 1e6 1e-12
+expect 3 warning compare >table
+grep -q "^throughput, ringbus send, recv, 64 B, one core: .* million messages/s, -[0-9]" table ||
+  fail "$(cat table)"
+grep -qE "^pingpong, ringbus, polling, 64 B, one core: .* ns, \+" table || fail "$(cat table)"
+grep -q "^5 figures compared; of ringbus 2 are worse, 0 better; of the others, . of 3 changed: this is not" \
+  table || fail "$(cat table)"
+times 1e-6 1e12
+expect 0 warning compare >table
+grep -q "of ringbus 0 are worse, 2 better" table || fail "$(cat table)"
+jq '(.results[] | .median_from) = 0 | (.results[] | .median_to) = 1e12' json >before
+expect 0 warning compare >table
+grep -q "^5 figures compared; of ringbus 0 are worse, 0 better; of the others, 0 of 3 changed$" table ||
+  fail "$(cat table)"
+jq '(.results[] | .state) = "near"' json >before
+expect 0 warning compare >table
+grep -q "^0 figures compared" table || fail "figures of different states are compared"
+expect 1 "--compare: reading nowhere: No such file" "$bench" --compare nowhere
+echo "a few words" >few-words
+expect 1 "--compare: few-words is not what --json has written" "$bench" --compare few-words
+
+test_that "a terminal is told how far it is, and nobody else"
+script -qec "$bench throughput --only pipe --slices 2 --slice-ms 150 --cpus 0,0" /dev/null </dev/null >terminal
+grep -q "%, .* to go: throughput, pipe" terminal || fail "no progress"
+! grep -q "to go" errors || fail "progress elsewhere"
+
+test_that "plots are drawn of what was measured"
+if command -v gnuplot >shown; then
+  "$(dirname "$page")/plot" json drawn percentiles >names 2>errors || fail "not drawn"
+  for name in throughput pingpong; do
+    grep -q "ringbus" drawn/$name.svg || fail "nothing of ringbus in $name.svg"
+    [ "$(head -c 4 drawn/$name.png | tail -c 3)" = PNG ] || fail "$name.png is none"
+  done
+  expect 1 "has no figure" "$(dirname "$page")/plot" few-words drawn
+fi
 
 test_that "one CPU for all is warned of"
 "$bench" "${moment[@]}" pingpong throughput --sizes 64 --cpus 0,0 --json >json 2>errors ||
@@ -154,6 +256,15 @@ BENCH_FAULT=send:middle:0 expect 1 "paced, ringbus, polling: message 0 is lost, 
   "$faulty" "${moment[@]}" --rate 100000 paced >table
 BENCH_FAULT=send:last:0 expect 1 "pingpong, ringbus, polling: message " \
   "$faulty" "${moment[@]}" pingpong >table
+for bench_of in "wakeup, ringbus, sleeping" "publish, wake by membarrier" "attach, producer, 1 MiB"; do
+  BENCH_FAULT=send:first:0 expect 1 "$bench_of: message " \
+    "$faulty" "${moment[@]}" "${bench_of%%,*}" --only "${bench_of#*, }" >table
+done
 BENCH_FAULT=send:lose:0 expect 1 "out of order" "$faulty" "${moment[@]}" fan-in >table
 BENCH_FAULT=send:lose:0 expect 1 "messages are missing at the end of a slice" \
   "$faulty" "${moment[@]}" shared >table
+while read -r contender; do
+  [ "$contender" != "ringbus in place" ] || continue # it numbers its messages itself
+  BENCH_FAULT=number:middle:0 expect 1 "throughput, $contender: message 0 is lost, torn" \
+    "$faulty" "${moment[@]}" throughput --sizes 64 --only "$contender" >table
+done <contenders

@@ -2,7 +2,8 @@
 /* bench_fault.h - included before each source of ringbus-bench in the variant that tests use: one message
  * is not passed on as it should be, and the benchmark must notice. BENCH_FAULT says which: CALL:FAULT:N,
  * of the calls send, commit, write or mq_send the Nth, from 0, in the first slice that makes them; lose,
- * repeat, or first, middle, last: a byte is changed there.
+ * repeat, or first, middle, last: a byte is changed there. The call number is the bench's own, by which every
+ * contender's message gets its number before it is passed on: of it only the last three.
  */
 #ifndef RINGBUS_TESTS_BENCH_FAULT_H
 #define RINGBUS_TESTS_BENCH_FAULT_H
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <ringbus/inline.h>
+#include "../../bench/bench.h"
 
 static char bench_fault_copy[65536];
 static void *bench_fault_claimed;
@@ -71,14 +72,25 @@ static inline int bench_fault_mq_send(mqd_t queue, const char *data, size_t leng
   int result = 0;
   const void *passed = data;
   for (unsigned times = bench_fault("mq_send", &passed, length); times-- > 0;)
-    result = mq_send(queue, passed, length, priority);
+    result = mq_send(queue, (const char *)passed, length, priority);
   return result;
 }
 
+static inline void bench_fault_number(char *message, uint32_t size, uint64_t number) {
+  const void *data = message;
+  bench_number(message, size, number);
+  (void)bench_fault("number", &data, size);
+  if (data != message)
+    memcpy(message, data, size);
+}
+
+#define bench_number bench_fault_number
+#ifndef __cplusplus /* these names are those of too much else there */
 #define ringbus_producer_send bench_fault_send
 #define ringbus_producer_claim bench_fault_claim
 #define ringbus_producer_commit bench_fault_commit
 #define write bench_fault_write
 #define mq_send bench_fault_mq_send
+#endif
 
 #endif

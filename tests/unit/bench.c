@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* bench.c - what ringbus-bench computes: percentiles, and warnings of what spoils figures, from made-up
+/* bench.c - what ringbus-bench computes: percentiles, how sure a median is, and warnings of what spoils figures, from made-up
  * copies of /proc and /sys. */
 #include "suite.h"
 
@@ -61,6 +61,68 @@ Test(histogram, what_is_out_of_range_is_counted_at_the_edge_and_the_maximum_is_e
   cr_assert_eq(bench_percentile(&histogram, 0.5), 0);
   cr_assert(bench_percentile(&histogram, 1) > 1e11);
   cr_assert_eq(histogram.max, INT64_MAX);
+}
+
+static void read_back(char text[], size_t size) {
+  FILE *file = tmpfile();
+  cr_assert_not_null(file);
+  bench_write_percentiles(&histogram, file);
+  rewind(file);
+  text[fread(text, 1, size - 1, file)] = '\0';
+  (void)fclose(file);
+}
+
+Test(histogram, percentiles_are_written_in_the_form_of_hdrhistogram) {
+  static char text[16384];
+  for (int64_t value = 1; value <= 1000; value++)
+    bench_record(&histogram, value);
+  read_back(text, sizeof text);
+  const char *lines[] = {"       Value     Percentile TotalCount 1/(1-Percentile)\n\n"
+                         "       1.000 0.000000000000          1           1.00\n"
+                         "     100.000 0.100000000000        100           1.11\n",
+                         "     500.000 0.500000000000        500           2.00\n"
+                         "     550.000 0.550000000000        550           2.22\n",
+                         "     750.000 0.750000000000        750           4.00\n"
+                         "     775.000 0.775000000000        775           4.44\n",
+                         "    1000.000 1.000000000000       1000\n"
+                         "#[Mean    =      500.500, StdDeviation   =      288.675]\n"
+                         "#[Max     =     1000.000, Total count    =         1000]\n"
+                         "#[Buckets =           27, SubBuckets     =         2048]\n"};
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+    cr_assert_not_null(strstr(text, lines[i]), "not there: %s\nin: %s", lines[i], text);
+  cr_assert_eq(strncmp(text, lines[0], strlen(lines[0])), 0);
+}
+
+Test(histogram, an_empty_one_is_written_without_percentiles) {
+  static char text[1024];
+  read_back(text, sizeof text);
+  cr_assert_not_null(strstr(text, "Total count    =            0]"));
+  cr_assert_null(strstr(text, "nan"));
+}
+
+/* Ranks from tables of confidence intervals for medians, and what they are made of. */
+Test(median, its_interval_is_that_of_the_tables) {
+  static const struct {
+    unsigned count, low, high;
+  } known[] = {{6, 1, 6}, {9, 2, 8}, {20, 6, 15}, {50, 18, 33}, {100, 40, 61}};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    unsigned low, high;
+    cr_assert(bench_median_interval(known[i].count, &low, &high));
+    cr_assert_eq(low + 1, known[i].low, "%u: from %u", known[i].count, low + 1);
+    cr_assert_eq(high + 1, known[i].high, "%u: to %u", known[i].count, high + 1);
+  }
+}
+
+Test(median, less_than_six_values_have_no_interval) {
+  unsigned low, high;
+  for (unsigned count = 0; count < 6; count++)
+    cr_assert(!bench_median_interval(count, &low, &high));
+}
+
+Test(median, very_many_values_have_a_narrow_interval) {
+  unsigned low, high;
+  cr_assert(bench_median_interval(100000, &low, &high));
+  cr_assert(low > 49600 && low < 50000 && low + high == 99999, "%u %u", low, high);
 }
 
 /* ---------------------------------------------------------------- conditions */
