@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* fuzz.h - what the two fuzzers share: reading an input, and what is asked of every call.
+/* fuzz.h - what the fuzzers share: reading an input, and what is asked of every call.
  *
  *   calls.c   handles on a sound ring; an input is a list of calls, and of what a hostile peer writes
  *             between them. Hundreds of thousands of inputs a second.
  *   files.c   an input is a file: a sound ring with patches, or any bytes. It is opened, and everything
  *             is called that there is.
+ *   flipped.c no input: a thread writes at random while others are in their calls.
  *
  * Whatever the input: no crash, no byte touched outside the mapping, an end, and an answer that ringbus.h
  * names for that call. How they are run: CMakeLists.txt; bugs that they must find: tests/mutants. */
