@@ -40,10 +40,10 @@ bool read_boot_id(uint8_t boot_id[16]) {
 /* FNV-1a over 8-byte words of the data, and those beside it; positions are multiples of a granule. */
 static uint64_t hash_content(const struct ringbus_view *view, uint64_t floor, uint64_t tail) {
   uint64_t hash = UINT64_C(0xcbf29ce484222325);
-  for (uint64_t position = floor; position != tail; position += 8)
-    hash = (hash ^ racy_data(view, position)) * UINT64_C(0x100000001b3);
-  for (uint64_t position = floor; !view->in_band && position != tail; position += 64)
-    hash = (hash ^ racy_word(view, position)) * UINT64_C(0x100000001b3);
+  for (uint64_t at = 0; at < tail - floor; at += 8)
+    hash = (hash ^ racy_data(view, floor + at)) * UINT64_C(0x100000001b3);
+  for (uint64_t at = 0; !view->in_band && at < tail - floor; at += 64)
+    hash = (hash ^ racy_word(view, floor + at)) * UINT64_C(0x100000001b3);
   return hash;
 }
 

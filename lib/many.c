@@ -217,7 +217,7 @@ static void give_up(ringbus_producer *producer) {
  * becomes. */
 static int enter(ringbus_producer *producer, size_t length) {
   unsigned state = state_load(&producer->hot.view); /* STATE */
-  if (state & RINGBUS_STATE_FORKED)
+  if (state && state_is_forked(producer->hot.view.state))
     return -ECHILD;
   give_up(producer);
   if (state)
@@ -249,7 +249,7 @@ static int still_open(ringbus_producer *producer) {
   unsigned state = state_load(&producer->hot.view); /* STATE */
   if (RINGBUS_LIKELY(state == 0))
     return 0;
-  if (!(state & RINGBUS_STATE_FORKED))
+  if (!state_is_forked(producer->hot.view.state))
     give_up(producer);
   return ringbus_slow_state(producer->hot.view.state);
 }
@@ -283,7 +283,7 @@ int ringbus_many_commit(ringbus_producer *producer, size_t length) {
 
 int ringbus_many_abort(ringbus_producer *producer) {
   uint64_t claimed = producer->hot.claimed;
-  if (state_load(&producer->hot.view) & RINGBUS_STATE_FORKED)
+  if (state_is_forked(producer->hot.view.state))
     return -ECHILD;
   give_up(producer);
   return claimed ? 0 : -EINVAL;

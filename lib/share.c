@@ -77,7 +77,7 @@ bool share_gate(const ringbus_ring *ring, uint32_t index, uint64_t tail, struct 
           furthest - taken_from(taken.first) <= ring->geometry.capacity)
         least = (struct pair){taken_from(taken.first), taken.second};
     }
-    gate->position = least.first;
+    gate->position = taken_from(least.first); /* group.take has nothing in these bits but damage */
     gate->count = whole_count(ring, least.second);
     if (whole && shared_load(&group->moves) == moves)
       return true;

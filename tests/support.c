@@ -262,6 +262,13 @@ bool test_same(const struct ringbus_message *message, const struct reference_mes
 
 /* ---------------------------------------------------------------- child processes */
 
+#ifdef TEST_COVERAGE /* what a child has reached is reached */
+void __gcov_dump(void);
+static void count_coverage(void) { __gcov_dump(); }
+#else
+static void count_coverage(void) {}
+#endif
+
 struct test_child test_child_start(int (*body)(struct test_child *self, void *context),
                                    void *context) {
   struct test_child child;
@@ -276,7 +283,9 @@ struct test_child test_child_start(int (*body)(struct test_child *self, void *co
     close(up[0]);
     close(down[1]);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves no children behind */
-    _exit(body(&self, context)); /* not exit(): the parent's handlers are none of its business */
+    int result = body(&self, context);
+    count_coverage();
+    _exit(result); /* not exit(): the parent's handlers are none of its business */
   }
   close(up[1]);
   close(down[0]);

@@ -104,34 +104,42 @@ Test(attach_checks, every_byte_changed_with_a_right_checksum_is_refused_or_harml
   cr_assert(opened > 0 && refused > 0);
 }
 
-Test(attach_checks, every_single_bit_of_the_header_behind_the_identity_is_survived,
-     .timeout = 300) {
+/* A call may find the damage, or answer what a file may say that is right: two errors. */
+static bool answers(int result, int error, int another) {
+  cr_assert(result == 0 || result == -EBADMSG || (error && result == error) ||
+                (another && result == another),
+            "%d (%s): \"%s\"", result, ringbus_strerror(result), ringbus_error_detail());
+  return result == 0;
+}
+
+/* Each bit; at full length each value of each byte. */
+Test(attach_checks, every_byte_of_the_header_behind_the_identity_may_be_changed, .timeout = 3000) {
   struct ringbus_header header;
   unsigned char *bytes = (unsigned char *)&header;
   make();
   test_read_file("ring", 0, &header, sizeof header);
   for (size_t at = sizeof original; at < sizeof header; at++)
-    for (unsigned bit = 0; bit < 8; bit++) {
+    for (unsigned change = 1; change < 256; change += (unsigned)test_scaled(change, 1)) {
       ringbus_ring *ring = NULL;
       ringbus_observer *observer = NULL;
       ringbus_producer *producer = NULL;
       ringbus_consumer *consumer = NULL;
       struct ringbus_ring_info info;
       char buffer[64];
-      if (at >= offsetof(struct ringbus_header, reserved) && bit != at % 8)
+      if (at >= offsetof(struct ringbus_header, reserved) && change != 1u << at % 8)
         continue; /* nobody reads these: one bit of each will do */
-      bytes[at] ^= (unsigned char)(1u << bit);
+      bytes[at] ^= (unsigned char)change;
       test_write_file("ring", 0, &header, sizeof header);
-      bytes[at] ^= (unsigned char)(1u << bit);
-      if (ringbus_ring_open(test_path("ring"), NULL, &ring) == 0) {
-        ringbus_ring_info(ring, &info);
-        if (ringbus_observer_attach(ring, NULL, &observer) == 0)
-          ringbus_observer_recv(observer, buffer, sizeof buffer, NULL);
-        ringbus_consumer_attach(ring, NULL, &consumer);
-        if (ringbus_producer_attach(ring, NULL, &producer) == 0)
-          ringbus_producer_send(producer, "x", 1, 0);
+      bytes[at] ^= (unsigned char)change;
+      if (answers(ringbus_ring_open(test_path("ring"), NULL, &ring), -ESTALE, 0)) {
+        answers(ringbus_ring_info(ring, &info), 0, 0);
+        if (answers(ringbus_observer_attach(ring, NULL, &observer), 0, 0))
+          answers(ringbus_observer_recv(observer, buffer, sizeof buffer, NULL), -EAGAIN, -EPIPE);
+        answers(ringbus_consumer_attach(ring, NULL, &consumer), -ENOSPC, 0);
+        if (answers(ringbus_producer_attach(ring, NULL, &producer), -EPIPE, 0))
+          answers(ringbus_producer_send(producer, "x", 1, 0), -EAGAIN, 0);
         if (consumer)
-          ringbus_consumer_recv(consumer, buffer, sizeof buffer, NULL);
+          answers(ringbus_consumer_recv(consumer, buffer, sizeof buffer, NULL), -EAGAIN, -EPIPE);
         ringbus_observer_detach(observer);
         ringbus_consumer_detach(consumer);
         ringbus_producer_detach(producer);
@@ -148,7 +156,7 @@ Test(attach_checks, every_short_file_is_refused, .timeout = 60) {
   for (off_t size = status.st_size - 1; size >= 0;) {
     cr_assert_eq(truncate(test_path("ring"), size), 0);
     cr_result(try_to_open(size & 1), -EBADMSG);
-    size -= size > 5000 ? 997 : 1;
+    size -= size > 5000 ? (off_t)test_scaled(997, 1) : 1;
   }
 }
 

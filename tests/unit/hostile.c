@@ -537,3 +537,40 @@ Test(hostile, a_damaged_record_is_bad_message_and_reading_does_not_pass_it) {
   cr_result(ringbus_producer_send(with, "fourth", 6, 0), 0);
   cr_result(ringbus_consumer_borrow(consumer, &message), 0);
 }
+
+/* A position with bits that no position has is not walked from: what ends at an equal position has no end. */
+Test(hostile, a_shared_group_at_an_odd_position_does_not_keep_a_flush_for_ever, .timeout = 60) {
+  const struct ringbus_create_options many = {.capacity = 4096, .many_producers = true};
+  const struct ringbus_consumer_options shared = {.group = "shared", .shared = true};
+  struct ringbus_group_info info;
+  ringbus_consumer *member;
+  ring = test_ring("ring", &many);
+  cr_result(ringbus_consumer_attach(ring, &shared, &member), 0);
+  ringbus_producer *with = test_producer(ring);
+  for (int n = 0; n < 8; n++)
+    cr_result(ringbus_producer_send(with, "12345678", 8, 0), 0);
+  for (uint64_t odd = 1; odd < 8; odd++) {
+    ring_group(ring, 0)->take[0] = 4 * 64 + odd;
+    cr_result(ringbus_ring_flush(ring), 0);
+    cr_result(ringbus_ring_group(ring, 0, &info), 0);
+    cr_assert_eq(info.cursor, 4 * 64);
+  }
+}
+
+/* The bit by which a handle knows that it was inherited is nothing that a file can say. */
+Test(hostile, a_state_with_every_bit_is_damage_and_not_a_forked_child) {
+  for (int kind = 0; kind < 2; kind++) {
+    const struct ringbus_create_options options = {.capacity = 4096, .many_producers = kind == 1};
+    ring = test_ring(kind ? "many" : "single", &options);
+    ringbus_producer *with = test_producer(ring);
+    void *data;
+    cr_result(ringbus_producer_claim(with, 8, 0, &data), 0);
+    ring->header->signals.state = 0x80000000;
+    cr_result(ringbus_producer_commit(with, 8), -EBADMSG);
+    cr_result(ringbus_producer_send(with, "x", 1, 0), -EBADMSG);
+    cr_result(ringbus_producer_claim(with, 8, 0, &data), -EBADMSG);
+    cr_result(ringbus_producer_wait(with, 8, 0, 0), -EBADMSG);
+    ring->header->signals.state = 0;
+    cr_result(ringbus_producer_send(with, "x", 1, 0), 0);
+  }
+}
