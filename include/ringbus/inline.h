@@ -407,8 +407,9 @@ RINGBUS_HOT int ringbus_producer_abort(ringbus_producer *producer) {
   uint64_t claimed = hot->claimed;
   if (RINGBUS_UNLIKELY(hot->many))
     return ringbus_many_abort(producer);
-  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) & RINGBUS_STATE_FORKED) != 0)) /* STATE */
-    return ringbus_slow_state(hot->view.state);
+  if (RINGBUS_UNLIKELY((AO_int_load(hot->view.state) & RINGBUS_STATE_FORKED) != 0) && /* STATE */
+      ringbus_slow_state(hot->view.state) == -ECHILD) /* not if somebody wrote that into the file */
+    return -ECHILD;
   hot->claimed = 0;
   return claimed ? 0 : -EINVAL;
 }

@@ -234,7 +234,7 @@ static void produce(struct world *world, struct input *input, unsigned call) {
     ANSWERS(ringbus_producer_commit(producer, length), EINVAL, EMSGSIZE, EPIPE, ESTALE);
     break;
   case 3:
-    ANSWERS(ringbus_producer_abort(producer), EINVAL, ESTALE); /* a state that nobody stores */
+    ANSWERS(ringbus_producer_abort(producer), EINVAL);
     break;
   case 4: {
     struct iovec batch[3] = {{payload, length % 512}, {NULL, 0}, {payload, length / 8}};
