@@ -92,7 +92,7 @@ INLINE bool get_batch(struct bench *bench, uint32_t size, uint64_t *expected) {
   for (size_t i = 0; i < count; i++) {
     if (messages[i].length != size)
       bench_fail("borrow_batch", -EBADMSG);
-    memcpy(bench->in, messages[i].data, size);
+    memcpy(bench->in, messages[i].data, messages[i].length);
     more &= check(bench, size, expected);
   }
   result = ringbus_consumer_release(bench->consumer);

@@ -136,15 +136,18 @@ int next_gated(const struct ringbus_view *view, uint64_t *at, struct ringbus_mes
   return *bytes ? 0 : -EBADMSG;
 }
 
-/* The next record of a group that is waited for, at hot.position. */
+/* The next record of a group that is waited for, at hot.position. A rest comes once: whoever gives up one
+ * record after the other must not keep this call. */
 static int next_or_recovered(ringbus_consumer *consumer, struct ringbus_message *message,
                              uint64_t *bytes) {
-  for (;;) {
+  for (bool has_rested = false;;) {
     uint64_t state, at = consumer->hot.position;
     int result = next_gated(&consumer->hot.view, &at, message, bytes, &state);
     pass_over(consumer, at);
-    if (result == -EAGAIN && consumer->hot.empty_at != at) {
+    if (result == -EAGAIN && state != RINGBUS_WORD_PAD && !has_rested &&
+        consumer->hot.empty_at != at) {
       pace_empty(consumer);
+      has_rested = true;
       continue;
     }
     if (result != -EAGAIN || state != RINGBUS_WORD_CLAIMED ||

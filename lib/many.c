@@ -159,7 +159,7 @@ static struct ringbus_slot *own_slot(const ringbus_producer *producer) {
 static void prefetch_room(const struct ringbus_producer_hot *hot) {
   const struct ringbus_view *view = &hot->view;
   const uint64_t ahead = hot->tail + PREFETCHED;
-  if (distance(ahead + PREFETCHED, hot->limit) < 0)
+  if (distance(ahead + 2 * PREFETCHED, hot->limit) < 0)
     return;
   prefetch_to_write(view->data + (ahead & view->mask));
   prefetch_to_write((const void *)(uintptr_t)ringbus_word_at(view, ahead + PREFETCHED));
@@ -168,14 +168,16 @@ static void prefetch_room(const struct ringbus_producer_hot *hot) {
 static int claim_bytes(ringbus_producer *producer, uint64_t bytes) {
   struct ringbus_producer_hot *hot = &producer->hot;
   const struct ringbus_view *view = &hot->view;
-  for (;;) {
+  for (bool has_paced = false;;) {
     uint64_t word;
     if (bytes > view->mask + 1)
       return -EMSGSIZE;
     int result = find_true_tail(producer, bytes, &word) ? 0 : -EAGAIN;
     if (result == 0 && distance(hot->tail + bytes, hot->limit) < 0) { /* A4 */
-      pace_full(producer->handle.ring, (struct counted){hot->tail, 0}, true, bytes,
-                &producer->full_at);
+      if (!has_paced)
+        pace_full(producer->handle.ring, (struct counted){hot->tail, 0}, true, bytes,
+                  &producer->full_at);
+      has_paced = true;
       result = refresh(producer, bytes, false);
       if (result == 0)
         continue; /* the tail may have moved meanwhile */

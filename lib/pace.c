@@ -41,29 +41,34 @@ static uint64_t ticks_per_us(void) { return 1000; }
 
 /* On the processor, about so many microseconds. */
 static void rest(unsigned us) {
+  if (us == 0)
+    return;
   const uint64_t begin = ticks(), length = us * ticks_per_us();
-  while (ticks() - begin < length)
+  /* Not for ever, should the counter stand still. */
+  for (unsigned pauses = us * 256; pauses > 0 && ticks() - begin < length; pauses--)
     spin_pause();
 }
 
 /* ---------------------------------------------------------------- a full ring */
 
-/* So often a producer looks whether an eighth of the ring is free, or so many bytes. */
-enum { FULL_LOOKS = 16, FULL_ROOM = 65536 };
+/* So often, and so long, a producer looks whether an eighth of the ring is free, or so many bytes. */
+enum { FULL_LOOKS = 16, FULL_US = 32, FULL_ROOM = 65536 };
 
 /* On the heels of the slowest consumer a producer gets room for one message after the other, and both write
  * to neighbouring lines at the same time, which costs several times more than all else. So whoever finds the
- * ring full lets the consumer get ahead, as long as it does: nobody waits for messages while there is a whole
- * ring of them. Who has not moved since the last look is not waited for. */
+ * ring full lets the consumer get ahead, as long as it does, which has a whole ring of messages to read; others
+ * of other groups may wait for some microseconds. Who has not moved since the last look is not waited for. */
 void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t bytes,
                uint64_t *full_at) {
   const uint64_t capacity = ring->geometry.capacity;
   const uint64_t enough = capacity / 8 < FULL_ROOM ? capacity / 8 : FULL_ROOM;
-  for (unsigned looks = 0; looks < FULL_LOOKS; looks++) {
+  const uint64_t begin = ticks();
+  for (unsigned looks = 0; looks < FULL_LOOKS && ticks() - begin < FULL_US * ticks_per_us();
+       looks++) {
     const struct slowest slowest = find_slowest(ring, tail, told, bytes);
     const bool has_moved = slowest.at.position != *full_at;
     *full_at = slowest.at.position;
-    if (!has_moved || tail.position + enough <= slowest.at.position + capacity)
+    if (!has_moved || distance(tail.position + enough, slowest.at.position + capacity) >= 0)
       return;
     rest(1);
   }
@@ -75,7 +80,9 @@ void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t byte
  * one. Each time the choice stays what it was, the next try comes eight times later, so that what the wrong level
  * costs is a thousandth; but sooner if messages come twice as fast, or half as fast, as when it was chosen, and
  * in the latter case from the lowest level on: there is other traffic now, perhaps such as waits for an answer. */
-enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 1024 };
+enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 1024, KEPT_LONGEST_ABOVE = 16 };
+/* A higher level is chosen if it is better so often in a row. No window is shorter than so many microseconds. */
+enum { TRIED_TIMES = 4, WINDOW_US = 20 };
 
 static void begin_window(struct trial *trial) {
   trial->measured = trial->trying ? trial->tried : trial->tried * KEPT_WINDOW;
@@ -106,14 +113,15 @@ static void begin_try(struct trial *trial, double speed) {
 static void end_try(struct trial *trial, double speed) {
   const bool higher_pays =
       trial->upwards ? speed > trial->speed * 5 / 4 : trial->speed > speed * 5 / 4;
-  if (trial->upwards && higher_pays && ++trial->won < 2)
+  if (trial->upwards && higher_pays && ++trial->won < TRIED_TIMES)
     return; /* was that chance? */
   if (trial->upwards == higher_pays) {
     trial->chosen += trial->upwards ? 1 : -1U;
     trial->kept = 1;
     trial->last = 0;
   } else {
-    trial->kept = trial->kept < KEPT_LONGEST ? trial->kept * 8 : KEPT_LONGEST;
+    const unsigned longest = trial->chosen ? KEPT_LONGEST_ABOVE : KEPT_LONGEST;
+    trial->kept = trial->kept * 8 < longest ? trial->kept * 8 : longest;
   }
   trial->trying = false;
   trial->windows = 0;
@@ -124,9 +132,11 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
     trial->since = ticks();
     trial->from = position;
   }
-  if (trial->left == 0) {
-    const double speed =
-        (double)(position - trial->from) / (double)(ticks() - trial->since + 1 /* not by zero */);
+  const uint64_t length = trial->left == 0 ? ticks() - trial->since : 0;
+  if (trial->left == 0 && length < WINDOW_US * ticks_per_us()) {
+    trial->left = 1;
+  } else if (trial->left == 0) {
+    const double speed = (double)(position - trial->from) / (double)length;
     if (trial->trying) {
       end_try(trial, speed);
     } else {

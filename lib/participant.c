@@ -235,9 +235,17 @@ int slots_lock(const ringbus_ring *ring, int lock_fd) {
     return 0;
   if (errno != EAGAIN && errno != EACCES)
     return -errno;
-  /* A mere reader's lock keeps attachers out just as well, and is not allowed to keep us out. */
-  lock.l_type = F_RDLCK;
-  return fcntl(lock_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK ? 0 : -EAGAIN;
+  /* A mere reader's lock keeps attachers out of the slots that it is on just as well, and is not allowed to
+   * keep us out: the others are locked one by one. */
+  for (uint32_t slot = 0; slot < ring->geometry.slot_count; slot++) {
+    const uint64_t offset = ring->geometry.slots_offset + slot * sizeof(struct ringbus_slot);
+    if (lock_byte(lock_fd, offset) != 0 && lock_is_held(lock_fd, offset)) {
+      lock.l_type = F_UNLCK;
+      fcntl(lock_fd, F_OFD_SETLK, &lock);
+      return -EAGAIN;
+    }
+  }
+  return 0;
 }
 
 uint64_t slot_lock_offset(const ringbus_ring *ring, uint32_t slot) {

@@ -83,8 +83,9 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
 }
 
 int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
-  pace_full(producer->handle.ring, (struct counted){producer->hot.tail, producer->hot.count}, false,
-            bytes, &producer->full_at);
+  if (bytes + 8 <= producer->handle.ring->geometry.capacity)
+    pace_full(producer->handle.ring, (struct counted){producer->hot.tail, producer->hot.count},
+              false, bytes, &producer->full_at);
   int result = make_room(producer, bytes);
   if (result == -EAGAIN)
     shared_add(&producer->handle.ring->header->counters.full_events, 1);

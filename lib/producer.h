@@ -12,8 +12,8 @@ struct ringbus_producer {
   struct handle handle;
   enum ringbus_wait wait;
   int64_t look_ns;
+  uint64_t full_at; /* where the slowest consumer stood when there was no room last */
   /* One producer: */
-  uint64_t full_at;     /* where the slowest consumer stood when there was no room last */
   struct counted floor; /* as last announced; this producer is its only writer */
   /* Record boundaries this producer has passed, about one in each stripe of the ring, oldest first:
    * the floor moves to one of them without walking over records whose lines the consumers hold. */

@@ -294,11 +294,13 @@ static inline void ringbus_copy(void *to, const void *from, size_t length) {
     }
     RINGBUS_COPY_EIGHT(length - 8);
   } else if (length) { /* an empty message may come without an address */
-    __asm__(
-        ""
-        : "+r"(length)); /* a length known to the compiler becomes "rep movs", which is slower */
+    /* Of a length known to the compiler it would make "rep movs", which is slower. */
+    if (length > 64)
+      __asm__("" : "+r"(length));
     memcpy(to, from, length);
   }
+#undef RINGBUS_COPY_EIGHT
+#undef RINGBUS_EIGHT
 }
 
 /* ---------------------------------------------------------------- producer */
@@ -496,6 +498,8 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
   } else {
     for (; done < count; done++) {
       uint64_t bytes = ringbus_record_bytes(messages[done].iov_len, tag);
+      if (RINGBUS_UNLIKELY(done && bytes + 8 > hot->limit - hot->tail))
+        ringbus_announce(hot, hot->tail, hot->count); /* room may take a while */
       result = ringbus_reserve(producer, messages[done].iov_len, bytes);
       if (RINGBUS_UNLIKELY(result != 0))
         break;
@@ -647,7 +651,10 @@ RINGBUS_HOT int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
     result = ringbus_next(hot, &messages[got], &bytes);
     if (RINGBUS_LIKELY(result == 0))
       ringbus_pass(hot, hot->position, hot->count, bytes);
-    else if (result == -ENODATA)
+    else if (result ==
+                 -ENODATA && /* a record that was given up, or else the end of what is there */
+             ringbus_word_is(&hot->view, AO_load(ringbus_word_at(&hot->view, hot->position)),
+                             hot->position, RINGBUS_WORD_PAD))
       result = ringbus_slow_borrow(consumer, &messages[got]);
   }
   *count = got;

@@ -365,6 +365,8 @@ RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
  * anything before commit. tag: 0 costs no room, any other value may cost up to 8 bytes.
  * Many producers: claims are in one order, which is that of the messages, and readers wait at the first
  * that is not committed: commit soon, and do not sleep in between. Nobody's claim waits for another's.
+ * Whenever a call finds the ring full it may look on for some 16 us, 32 at most, as long as the slowest consumer
+ * gets ahead: room in one piece is worth more than for one message.
  * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; in a ring
  * with one producer, with a tag 4 bytes less), -EPIPE (closed), -ESTALE, -EBADMSG, -ECHILD. A claim that is
  * refused gives up the one before, too. */
@@ -433,7 +435,7 @@ enum ringbus_start {
 
 /* how a consumer gives the lines it has read back to the producer's core */
 enum ringbus_hand_back {
-  RINGBUS_HAND_BACK_DEFAULT = 0,
+  RINGBUS_HAND_BACK_DEFAULT = 0, /* STORE or NEVER: tried now and then, and the faster one kept */
   RINGBUS_HAND_BACK_NEVER = 1,
   RINGBUS_HAND_BACK_STORE = 2, /* one same-value store into each line read */
   RINGBUS_HAND_BACK_LOCKED = 3 /* "lock or 0" into each line read */
@@ -482,6 +484,8 @@ RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
  * time, and gets -EBUSY until it has released it. In a group that can be lapped (policy LAPPED, or with
  * max_lag, or on a ring that overwrites) the bytes may be overwritten while they are looked at: ask
  * ringbus_consumer_still_valid after use, before acting on them.
+ * A call that is the first to find nothing may rest for 2 or 8 us before it looks again and answers: now and
+ * then to try it, and always as long as trying has shown that messages come through faster so, by a quarter.
  * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -EBUSY, -ESTALE, -EBADMSG,
  * -ECHILD. */
 RINGBUS_API int ringbus_consumer_borrow(ringbus_consumer *consumer,

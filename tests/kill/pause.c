@@ -1020,7 +1020,7 @@ int main(int argc, char **argv) {
       for (size_t s = 0; s < sizeof scenarios / sizeof scenarios[0]; s++)
         if (scenarios[s].actor.no_group == (enum ringbus_no_group)no_group &&
             harness_wants(scenarios[s].actor.name, &layouts[l]))
-          pause_everywhere(&scenarios[s], 60);
+          pause_everywhere(&scenarios[s], 40);
       harness_drop();
     }
   return harness_end("paused at every instruction");

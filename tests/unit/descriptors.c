@@ -13,6 +13,8 @@
  *   "struct.pack_into zero-fills first": about writers in other languages, none here. */
 #include "suite.h"
 
+#include "internal.h"
+
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -272,6 +274,30 @@ Test(descriptors, a_read_lock_does_not_look_alive) {
                 ringbus_ring_remove(test_path("ring"), true) == 0,
             "%s", ringbus_error_detail());
   close(fd);
+}
+
+Test(descriptors, a_read_lock_on_one_slot_does_not_open_the_others) {
+  ringbus_ring *ring = test_ring("ring", NULL);
+  const off_t third = (off_t)(ring->geometry.slots_offset + 3 * sizeof(struct ringbus_slot));
+  struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = third, .l_len = 1};
+  ringbus_producer *producer = NULL;
+  ringbus_consumer *consumer = NULL;
+  int reader = open(test_path("ring"), O_RDONLY | O_CLOEXEC);
+  int all = open(test_path("ring"), O_RDWR | O_CLOEXEC);
+  cr_assert_eq(fcntl(reader, F_OFD_SETLK, &lock), 0);
+  cr_result(slots_lock(ring, all), 0);
+  cr_assert(ringbus_producer_attach(ring, NULL, &producer) < 0);
+  cr_assert(ringbus_consumer_attach(ring, NULL, &consumer) < 0);
+  close(all);
+  cr_result(ringbus_consumer_attach(ring, NULL, &consumer), 0);
+  all = open(test_path("ring"), O_RDWR | O_CLOEXEC);
+  cr_result(slots_lock(ring, all), -EAGAIN);
+  cr_result(ringbus_producer_attach(ring, NULL, &producer), 0); /* nothing stays locked */
+  cr_result(ringbus_producer_detach(producer), 0);
+  cr_result(ringbus_consumer_detach(consumer), 0);
+  close(all);
+  close(reader);
+  cr_result(ringbus_ring_close(ring), 0);
 }
 
 static int use_inherited_handles(ringbus_ring *ring, ringbus_producer *producer,
