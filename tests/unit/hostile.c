@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "internal.h"
+#include "consumer.h"
 
 static ringbus_ring *ring;
 static ringbus_producer *producer;
@@ -558,6 +558,45 @@ Test(hostile, a_shared_group_at_an_odd_position_does_not_keep_a_flush_for_ever, 
 }
 
 /* The bit by which a handle knows that it was inherited is nothing that a file can say. */
+static bool gives_up;
+
+static void *give_up_all_the_time(void *producer) {
+  void *data;
+  while (__atomic_load_n(&gives_up, __ATOMIC_RELAXED))
+    if (ringbus_producer_claim(producer, 100, 0, &data) == 0)
+      (void)ringbus_producer_abort(producer);
+  return NULL;
+}
+
+/* A reader that rests as long as it may, and finds records that were given up after each rest. */
+Test(hostile, who_gives_up_one_record_after_the_other_does_not_keep_a_reader, .timeout = 60) {
+  const struct ringbus_create_options many = {.capacity = 4096, .many_producers = true};
+  ringbus_ring *ring = test_ring("ring", &many);
+  ringbus_producer *producer = test_producer(ring);
+  ringbus_consumer *consumer = test_consumer(ring, NULL);
+  struct ringbus_message messages[4];
+  pthread_t thread;
+  size_t count;
+  gives_up = true;
+  cr_assert_eq(pthread_create(&thread, NULL, give_up_all_the_time, producer), 0);
+  for (int passed = 0; passed < 500;) {
+    const uint64_t before = consumer->hot.position;
+    trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8);
+    consumer->resting.chosen = RESTING_LEVELS - 1;
+    const unsigned left = consumer->resting.left;
+    cr_result(passed % 2 ? ringbus_consumer_borrow(consumer, messages)
+                         : ringbus_consumer_borrow_batch(consumer, messages, 4, &count),
+              -EAGAIN);
+    cr_assert_leq(left - consumer->resting.left, 1, "a rest comes once a call");
+    passed += consumer->hot.position != before;
+  }
+  __atomic_store_n(&gives_up, false, __ATOMIC_RELAXED);
+  cr_assert_eq(pthread_join(thread, NULL), 0);
+  cr_result(ringbus_producer_detach(producer), 0);
+  cr_result(ringbus_consumer_detach(consumer), 0);
+  cr_result(ringbus_ring_close(ring), 0);
+}
+
 Test(hostile, a_state_with_every_bit_is_damage_and_not_a_forked_child) {
   for (int kind = 0; kind < 2; kind++) {
     const struct ringbus_create_options options = {.capacity = 4096, .many_producers = kind == 1};
