@@ -113,6 +113,9 @@ RINGBUS_STATIC_ASSERT(sizeof(size_t) == 8, "ringbus needs a 64-bit machine");
 #endif
 #endif
 
+/* Compilers take the parts of the calls for too long to be inlined in several places. */
+#define RINGBUS_INLINE static inline __attribute__((always_inline))
+
 #define RINGBUS_LIKELY(x) __builtin_expect(!!(x), 1)
 #define RINGBUS_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -209,37 +212,37 @@ RINGBUS_API int ringbus_many_send_batch(ringbus_producer *producer, const struct
 
 /* ---------------------------------------------------------------- words and records */
 
-static inline volatile AO_t *ringbus_word_at(const struct ringbus_view *view, uint64_t position) {
+RINGBUS_INLINE volatile AO_t *ringbus_word_at(const struct ringbus_view *view, uint64_t position) {
   return (volatile AO_t *)(void *)(view->words +
                                    ((position & view->word_mask) >> view->word_shift));
 }
 
 /* What a word of this position in this state has in its lap and state fields, the rest 0. */
-static inline uint64_t ringbus_word_head(const struct ringbus_view *view, uint64_t position,
+RINGBUS_INLINE uint64_t ringbus_word_head(const struct ringbus_view *view, uint64_t position,
                                          uint64_t state) {
   return ((position >> view->capacity_shift) << 2 | state) << view->state_shift;
 }
 
 /* The same word in the lap of this position. */
-static inline uint64_t ringbus_word_in_lap(const struct ringbus_view *view, uint64_t word,
+RINGBUS_INLINE uint64_t ringbus_word_in_lap(const struct ringbus_view *view, uint64_t word,
                                            uint64_t position) {
   return ringbus_word_head(view, position, RINGBUS_WORD_COMMITTED) |
          (word & ~(~UINT64_C(0) << view->state_shift));
 }
 
-static inline bool ringbus_word_is(const struct ringbus_view *view, uint64_t word,
+RINGBUS_INLINE bool ringbus_word_is(const struct ringbus_view *view, uint64_t word,
                                    uint64_t position, uint64_t state) {
   return (word ^ ringbus_word_head(view, position, state)) >> view->state_shift == 0;
 }
 
 /* Bytes of the record that a CLAIMED, COMMITTED or PAD word describes: 1 granule .. capacity. */
-static inline uint64_t ringbus_word_bytes(const struct ringbus_view *view, uint64_t word) {
+RINGBUS_INLINE uint64_t ringbus_word_bytes(const struct ringbus_view *view, uint64_t word) {
   return ((word >> RINGBUS_WORD_GRANULES_SHIFT & view->granules_mask) + 1) << view->granule_shift;
 }
 
 /* Decode a COMMITTED word; whatever the word, data and length stay inside the mapping. Returns the
  * bytes of the record, or 0 if its fields contradict each other. */
-static inline uint64_t ringbus_word_decode(const struct ringbus_view *view, uint64_t word,
+RINGBUS_INLINE uint64_t ringbus_word_decode(const struct ringbus_view *view, uint64_t word,
                                            uint64_t position, struct ringbus_message *message) {
   uint64_t bytes = ringbus_word_bytes(view, word);
   uint64_t unused = word >> RINGBUS_WORD_UNUSED_SHIFT & RINGBUS_WORD_UNUSED_MASK;
@@ -262,7 +265,7 @@ static inline uint64_t ringbus_word_decode(const struct ringbus_view *view, uint
 
 /* ringbus_counted_store: BANK, and TAIL, RELEASE or ANNOUNCE by what is stored. The present bank is
  * read back from the writer's own word. */
-static inline void ringbus_counted_store(volatile AO_t *counted, uint64_t position,
+RINGBUS_INLINE void ringbus_counted_store(volatile AO_t *counted, uint64_t position,
                                          uint64_t count) {
   uint64_t bank = ~AO_load(counted) & 1;
   AO_store_release(counted + 1 + bank, count); /* BANK */
@@ -276,7 +279,7 @@ struct ringbus_eight {
 
 /* Small messages are copied by words, which meet the stores that have just filled in a structure field by
  * field; a wider load would wait until these have left for the cache, and everything before them, too. */
-static inline void ringbus_copy(void *to, const void *from, size_t length) {
+RINGBUS_INLINE void ringbus_copy(void *to, const void *from, size_t length) {
 #define RINGBUS_EIGHT(base, offset)                                                                \
   (((volatile struct ringbus_eight *)(void *)((char *)(base) + (offset)))->bytes)
 #define RINGBUS_COPY_EIGHT(offset) RINGBUS_EIGHT(to, offset) = RINGBUS_EIGHT(from, offset)
@@ -306,12 +309,12 @@ static inline void ringbus_copy(void *to, const void *from, size_t length) {
 /* ---------------------------------------------------------------- producer */
 
 /* Bytes of a single-producer record: word, message, tag, padding. */
-static inline uint64_t ringbus_record_bytes(size_t length, uint32_t tag) {
+RINGBUS_INLINE uint64_t ringbus_record_bytes(size_t length, uint32_t tag) {
   return (8 + length + (tag ? sizeof tag : 0) + 7) & ~UINT64_C(7);
 }
 
 /* Room for a record of so many bytes and the cleared word behind it, or why not. */
-static inline int ringbus_reserve(ringbus_producer *producer, size_t length, uint64_t bytes) {
+RINGBUS_INLINE int ringbus_reserve(ringbus_producer *producer, size_t length, uint64_t bytes) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
   if (RINGBUS_UNLIKELY(AO_int_load(hot->view.state) != 0)) /* STATE */
     return ringbus_slow_state(hot->view.state);
@@ -323,7 +326,7 @@ static inline int ringbus_reserve(ringbus_producer *producer, size_t length, uin
 }
 
 /* The word of a record at position, and its tag stored. */
-static inline uint64_t ringbus_record_seal(const struct ringbus_view *view, uint64_t position,
+RINGBUS_INLINE uint64_t ringbus_record_seal(const struct ringbus_view *view, uint64_t position,
                                            size_t length, uint32_t tag, uint64_t bytes) {
   uint64_t word = ringbus_word_head(view, position, RINGBUS_WORD_COMMITTED) |
                   ((bytes >> view->granule_shift) - 1) << RINGBUS_WORD_GRANULES_SHIFT |
@@ -336,7 +339,7 @@ static inline uint64_t ringbus_record_seal(const struct ringbus_view *view, uint
 }
 
 /* The private tail moves over published records. */
-static inline void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t tail, uint64_t count,
+RINGBUS_INLINE void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t tail, uint64_t count,
                                    uint64_t bytes) {
   hot->tail = tail + bytes;
   hot->count = count + 1;
@@ -344,7 +347,7 @@ static inline void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t ta
     ringbus_slow_mark((ringbus_producer *)(void *)hot);
 }
 
-static inline void ringbus_publish(struct ringbus_producer_hot *hot, uint64_t tail, size_t length,
+RINGBUS_INLINE void ringbus_publish(struct ringbus_producer_hot *hot, uint64_t tail, size_t length,
                                    uint32_t tag, uint64_t bytes) {
   const struct ringbus_view *view = &hot->view;
   uint64_t word = hot->usual_word;
@@ -360,7 +363,7 @@ static inline void ringbus_publish(struct ringbus_producer_hot *hot, uint64_t ta
 }
 
 /* After publishing: the tail for joiners and tools, and whoever sleeps. */
-static inline void ringbus_announce(struct ringbus_producer_hot *hot, uint64_t tail,
+RINGBUS_INLINE void ringbus_announce(struct ringbus_producer_hot *hot, uint64_t tail,
                                     uint64_t count) {
   ringbus_counted_store(hot->shared_tail, tail, count); /* TAIL */
   if (RINGBUS_UNLIKELY(hot->fence))
@@ -417,7 +420,7 @@ RINGBUS_HOT int ringbus_producer_abort(ringbus_producer *producer) {
 }
 
 /* Copy a message into the record at position. */
-static inline void ringbus_record_fill(const struct ringbus_view *view, uint64_t position,
+RINGBUS_INLINE void ringbus_record_fill(const struct ringbus_view *view, uint64_t position,
                                        const void *data, size_t length) {
   ringbus_copy(view->data + (position & view->mask) + view->in_band, data, length);
 }
@@ -524,7 +527,7 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
  * what other groups read there stays the same. ThreadSanitizer cannot know that, and sees atomics
  * wherever they are: for it both ways are plain. More than a lap can
  * only be behind this consumer if a hostile peer wrote the words, and is no work to do for it. */
-__attribute__((no_sanitize("thread"))) static inline void
+__attribute__((no_sanitize("thread"))) RINGBUS_INLINE void
 ringbus_hand_back(const struct ringbus_consumer_hot *hot, uint64_t from, uint64_t to) {
   const struct ringbus_view *view = &hot->view;
   uint64_t end = (from | 63) + 1;
@@ -557,7 +560,7 @@ ringbus_hand_back(const struct ringbus_consumer_hot *hot, uint64_t from, uint64_
 }
 
 /* Release everything before position. */
-static inline void ringbus_release_to(struct ringbus_consumer_hot *hot, uint64_t position,
+RINGBUS_INLINE void ringbus_release_to(struct ringbus_consumer_hot *hot, uint64_t position,
                                       uint64_t count) {
   ringbus_hand_back(hot, hot->released, position);
   hot->released = position;
@@ -580,7 +583,7 @@ RINGBUS_HOT int ringbus_consumer_release(ringbus_consumer *consumer) {
 
 /* The message at hot->position, and its record's bytes. -EAGAIN: there is none; -ENODATA: what there is a
  * call has to tell. */
-static inline int ringbus_next(struct ringbus_consumer_hot *hot, struct ringbus_message *message,
+RINGBUS_INLINE int ringbus_next(struct ringbus_consumer_hot *hot, struct ringbus_message *message,
                                uint64_t *bytes) {
   const struct ringbus_view *view = &hot->view;
   uint64_t position = hot->position;
@@ -610,12 +613,12 @@ static inline int ringbus_next(struct ringbus_consumer_hot *hot, struct ringbus_
 }
 
 /* Whether what ringbus_next said is for a call to work out: the first look that finds nothing is, too. */
-static inline bool ringbus_is_for_call(const struct ringbus_consumer_hot *hot, int result) {
+RINGBUS_INLINE bool ringbus_is_for_call(const struct ringbus_consumer_hot *hot, int result) {
   return result == -ENODATA || (result == -EAGAIN && hot->position != hot->empty_at);
 }
 
 /* The message has been taken. */
-static inline void ringbus_pass(struct ringbus_consumer_hot *hot, uint64_t position, uint64_t count,
+RINGBUS_INLINE void ringbus_pass(struct ringbus_consumer_hot *hot, uint64_t position, uint64_t count,
                                 uint64_t bytes) {
   hot->position = position + bytes;
   hot->count = count + 1;
@@ -688,7 +691,7 @@ RINGBUS_HOT int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, 
 }
 
 /* Whether the floor has passed a position: what was read there before must not be believed. */
-static inline bool ringbus_floor_has_passed(volatile AO_t *floor, uint64_t position) {
+RINGBUS_INLINE bool ringbus_floor_has_passed(volatile AO_t *floor, uint64_t position) {
   AO_nop_read(); /* ANNOUNCE */
   return (int64_t)((AO_load(floor) & ~UINT64_C(7)) - position) > 0;
 }
