@@ -408,7 +408,9 @@ static inline void bench_store(uint64_t *word, uint64_t value) {
   __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 /* The compiler must believe that somebody looks at these bytes, or changes them. */
-static inline void bench_touch(void *bytes) { __asm__ volatile("" : : "r"(bytes) : "memory"); }
+static inline void bench_touch(const void *bytes) {
+  __asm__ volatile("" : : "r"(bytes) : "memory");
+}
 
 /* One turn of a waiting loop. Who waits for milliseconds waits for somebody who is not running. */
 static inline void bench_idle(struct bench *bench) {
@@ -434,7 +436,8 @@ static inline void bench_number(char *message, uint32_t size, uint64_t number) {
 }
 
 /* The number of a message in the consumer's buffer. */
-static inline uint64_t bench_numbered(const struct bench *bench, char *message, uint32_t size) {
+static inline uint64_t bench_numbered(const struct bench *bench, const char *message,
+                                      uint32_t size) {
   uint64_t number, complement;
   bench_touch(message);
   memcpy(&number, message, sizeof number);

@@ -47,8 +47,7 @@ static const char usage[] =
     "  --help            this text\n"
     "Checked in every message: its number in the first 8 bytes, and from 16 bytes on its "
     "complement\n"
-    "in the last 8; in every 1024th, and in place in every one, each word. A message that is "
-    "lost,\n"
+    "in the last 8; in every 1024th each word. A message that is lost,\n"
     "torn, repeated or out of order ends the run with an error. man ringbus-bench tells how to "
     "read\n"
     "the figures.\n";

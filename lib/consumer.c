@@ -16,7 +16,7 @@
 /* To another position, of which the hot path did not know. */
 static void go_to(struct ringbus_consumer_hot *hot, uint64_t position) {
   hot->position = position;
-  hot->usual_word = ringbus_word_in_lap(&hot->view, hot->usual_word, position);
+  consumer_enter_lap(hot);
 }
 
 /* For a group that can be lapped. */
@@ -349,7 +349,6 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
     goto leave;
   struct ringbus_group group = group_copy(ring, consumer->group);
   struct ringbus_consumer_hot *hot = &consumer->hot;
-  hot->stripe_shift = hot->view.capacity_shift - 4;
   hot->empty_at = UINT64_MAX;
   /* Until a message has come an empty one of one granule is the usual one. */
   hot->usual_bytes = UINT64_C(1) << hot->view.granule_shift;

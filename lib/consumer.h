@@ -29,7 +29,6 @@ struct ringbus_consumer {
   struct trial resting; /* on the first empty look; a step is such a look */
   struct trial
       keeping; /* the lines that were read, instead of handing them back; a step is a lap */
-  uint64_t lap;
   bool tries_keeping;
   struct handle handle;
   uint32_t group;
@@ -46,6 +45,12 @@ struct ringbus_consumer {
   uint64_t run_count; /* of hot.released */
   bool redelivered;   /* this run had been taken by another member */
 };
+
+/* consumer_enter_lap: to be called whenever the hot path's position has come into another lap, or may have. */
+static inline void consumer_enter_lap(struct ringbus_consumer_hot *hot) {
+  hot->usual_word = ringbus_word_in_lap(&hot->view, hot->usual_word, hot->position);
+  hot->lap_end = (hot->position | hot->view.mask) + 1;
+}
 
 /* trial_step: one step, at this position; tells the level until the next. (pace.c) */
 void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling);

@@ -165,13 +165,11 @@ void pace_empty(ringbus_consumer *consumer) {
 }
 
 /* What handing back or not does is felt when the producer comes to these lines again, a lap later. */
-void ringbus_slow_stripe(ringbus_consumer *consumer) {
+void ringbus_slow_lap(ringbus_consumer *consumer) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
-  const uint64_t lap = hot->position >> hot->view.capacity_shift;
-  hot->usual_word = ringbus_word_in_lap(&hot->view, hot->usual_word, hot->position);
-  if (!consumer->tries_keeping || lap == consumer->lap)
+  consumer_enter_lap(hot);
+  if (!consumer->tries_keeping)
     return;
-  consumer->lap = lap;
   hot->hand_back = trial_step(&consumer->keeping, hot->position) ? RINGBUS_HAND_BACK_NEVER
                                                                  : RINGBUS_HAND_BACK_STORE;
 }

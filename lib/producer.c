@@ -16,13 +16,31 @@
 
 /* ---------------------------------------------------------------- room */
 
-void ringbus_slow_mark(ringbus_producer *producer) {
+static void set_limit(ringbus_producer *producer) {
+  producer->hot.limit = distance(producer->room_end, producer->stripe_end) >= 0
+                            ? producer->room_end
+                            : producer->stripe_end;
+}
+
+/* The stripe that tail is in now, of which the lap is known, too. */
+static void enter_stripe(ringbus_producer *producer) {
+  struct ringbus_producer_hot *hot = &producer->hot;
+  hot->usual_word = ringbus_word_in_lap(&hot->view, hot->usual_word, hot->tail);
+  producer->stripe_end = (hot->tail | (hot->view.mask / STRIPES)) + 1;
+  set_limit(producer);
+}
+
+/* Tail is the first record boundary behind the end of a stripe. */
+static void note_boundary(ringbus_producer *producer) {
   if (producer->next_mark - producer->oldest_mark == MARKS)
     producer->oldest_mark++;
   producer->marks[producer->next_mark++ % MARKS] =
       (struct counted){producer->hot.tail, producer->hot.count};
-  producer->hot.usual_word =
-      ringbus_word_in_lap(&producer->hot.view, producer->hot.usual_word, producer->hot.tail);
+  enter_stripe(producer);
+}
+
+static bool fits(const ringbus_producer *producer, uint64_t bytes) {
+  return bytes + 8 <= producer->room_end - producer->hot.tail;
 }
 
 /* A record boundary at or after needed to raise the floor to: the nearest noted one; or the slowest
@@ -78,11 +96,16 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
   uint64_t limit = producer->floor.position;
   if (slowest.gated && distance(slowest.at.position, limit) > 0)
     limit = slowest.at.position;
-  hot->limit = limit + capacity;
-  return bytes + 8 <= hot->limit - hot->tail ? 0 : -EAGAIN;
+  producer->room_end = limit + capacity;
+  set_limit(producer);
+  return fits(producer, bytes) ? 0 : -EAGAIN;
 }
 
 int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
+  if (distance(producer->stripe_end, producer->hot.tail) >= 0)
+    note_boundary(producer);
+  if (fits(producer, bytes))
+    return 0;
   if (bytes + 8 <= producer->handle.ring->geometry.capacity)
     pace_full(producer->handle.ring, (struct counted){producer->hot.tail, producer->hot.count},
               false, bytes, &producer->full_at);
@@ -124,7 +147,8 @@ static int succeed(ringbus_producer *producer) {
   counted_store(&header->tail.position, tail);
   /* The predecessor may have died between announcing its floor and scanning for joiners: nothing may
    * be written before a scan of this producer's own (JOIN). */
-  producer->hot.limit = tail.position;
+  producer->room_end = tail.position;
+  enter_stripe(producer);
   shared_fence();
   return 0;
 }
@@ -156,7 +180,6 @@ int ringbus_producer_attach(ringbus_ring *ring, const struct ringbus_producer_op
                                  : RINGBUS_MAX_LENGTH;
   producer->hot.shared_tail = shared_word(&ring->header->tail.position);
   producer->hot.data_waiters = &ring->header->signals.data_waiters;
-  producer->hot.stripe_shift = ring->view.capacity_shift - 4;
   producer->hot.many = ring_has_many_producers(ring);
   producer->wait = waiting.policy;
   producer->look_ns = waiting.look_ns;
@@ -272,7 +295,7 @@ static int look_for_room(void *context, bool thorough) {
     return result;
   }
   if (wait->bytes)
-    return wait->bytes + 8 <= hot->limit - hot->tail ? 0 : make_room(producer, wait->bytes);
+    return fits(producer, wait->bytes) ? 0 : make_room(producer, wait->bytes);
   struct slowest slowest =
       find_slowest(producer->handle.ring, (struct counted){wait->drain_to, 0}, hot->many, 0);
   return distance(wait->drain_to, slowest.at.position) >= 0 ? 0 : -EAGAIN;

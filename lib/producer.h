@@ -5,7 +5,9 @@
 
 #include "internal.h"
 
-#define MARKS 32u /* more than the stripes of a lap, so the oldest useful one is never lost */
+/* A ring has so many stripes. There are more marks, so that the oldest useful one is never lost. */
+#define STRIPES 16u
+#define MARKS 32u
 
 struct ringbus_producer {
   struct ringbus_producer_hot hot;
@@ -19,6 +21,8 @@ struct ringbus_producer {
    * the floor moves to one of them without walking over records whose lines the consumers hold. */
   struct counted marks[MARKS];
   unsigned oldest_mark, next_mark;
+  uint64_t stripe_end; /* of the stripe that tail was in when a boundary was noted last */
+  uint64_t room_end;   /* floor + capacity, or a cursor's + capacity */
   /* Many producers: */
   uint64_t claim_position, claim_bytes; /* of the open claim; 0 bytes: none */
   struct blocked blocked;               /* see ask_whether_dead */

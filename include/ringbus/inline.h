@@ -91,6 +91,9 @@
 #include <string.h>
 
 #include <atomic_ops.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include <ringbus/layout.h>
 #include <ringbus/ringbus.h>
@@ -141,8 +144,10 @@ struct ringbus_view {
 
 struct ringbus_producer_hot {
   struct ringbus_view view;
-  uint64_t tail;  /* many producers: at or before the true one */
-  uint64_t limit; /* nothing at or after this position may be written: floor + capacity */
+  uint64_t tail; /* many producers: at or before the true one */
+  /* Nothing at or after this position may be written without a call: floor + capacity. One producer: nor
+   * behind the end of the sixteenth of the ring that tail is in, where the call notes a boundary. */
+  uint64_t limit;
   uint64_t count; /* unknown, 0, if there are many producers; not beside tail, as in the consumer */
   /* The word of a message of this length at tail. */
   uint64_t usual_length;
@@ -151,7 +156,6 @@ struct ringbus_producer_hot {
   uint64_t claimed;           /* length of the open claim + 1; 0 none */
   uint32_t tag;               /* of the open claim */
   uint32_t fence;             /* 1: the publisher fences itself (SLEEP) */
-  uint32_t stripe_shift;      /* log2(capacity) - 4: a record boundary is noted once in a stripe */
   uint32_t many;              /* 1: there may be other producers */
   volatile AO_t *shared_tail; /* position, count[2] */
   volatile unsigned *data_waiters;
@@ -169,11 +173,11 @@ struct ringbus_consumer_hot {
   uint64_t usual_word;
   uint64_t count;
   uint64_t usual_bytes;
+  uint64_t lap_end; /* of the lap that position is in; a call comes there */
   uint32_t usual_length;
   uint32_t mode; /* 0, or RINGBUS_MODE_LAPPED or RINGBUS_MODE_SHARED: then through calls */
   uint32_t fence;
   uint32_t hand_back;    /* enum ringbus_hand_back, resolved */
-  uint32_t stripe_shift; /* log2(capacity) - 4 */
   volatile AO_t *cursor; /* position, count[2] */
   volatile AO_t *floor;
   volatile unsigned *room_waiters;
@@ -189,8 +193,7 @@ struct ringbus_consumer_hot {
 RINGBUS_API int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes);
 RINGBUS_API int ringbus_slow_state(volatile unsigned *state);
 RINGBUS_API void ringbus_slow_wake(volatile unsigned *waiters);
-RINGBUS_API void ringbus_slow_mark(ringbus_producer *producer);
-RINGBUS_API void ringbus_slow_stripe(ringbus_consumer *consumer);
+RINGBUS_API void ringbus_slow_lap(ringbus_consumer *consumer);
 RINGBUS_API int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *message);
 RINGBUS_API int ringbus_slow_borrow_batch(ringbus_consumer *consumer,
                                           struct ringbus_message *messages, size_t max,
@@ -219,19 +222,19 @@ RINGBUS_INLINE volatile AO_t *ringbus_word_at(const struct ringbus_view *view, u
 
 /* What a word of this position in this state has in its lap and state fields, the rest 0. */
 RINGBUS_INLINE uint64_t ringbus_word_head(const struct ringbus_view *view, uint64_t position,
-                                         uint64_t state) {
+                                          uint64_t state) {
   return ((position >> view->capacity_shift) << 2 | state) << view->state_shift;
 }
 
 /* The same word in the lap of this position. */
 RINGBUS_INLINE uint64_t ringbus_word_in_lap(const struct ringbus_view *view, uint64_t word,
-                                           uint64_t position) {
+                                            uint64_t position) {
   return ringbus_word_head(view, position, RINGBUS_WORD_COMMITTED) |
          (word & ~(~UINT64_C(0) << view->state_shift));
 }
 
 RINGBUS_INLINE bool ringbus_word_is(const struct ringbus_view *view, uint64_t word,
-                                   uint64_t position, uint64_t state) {
+                                    uint64_t position, uint64_t state) {
   return (word ^ ringbus_word_head(view, position, state)) >> view->state_shift == 0;
 }
 
@@ -243,7 +246,7 @@ RINGBUS_INLINE uint64_t ringbus_word_bytes(const struct ringbus_view *view, uint
 /* Decode a COMMITTED word; whatever the word, data and length stay inside the mapping. Returns the
  * bytes of the record, or 0 if its fields contradict each other. */
 RINGBUS_INLINE uint64_t ringbus_word_decode(const struct ringbus_view *view, uint64_t word,
-                                           uint64_t position, struct ringbus_message *message) {
+                                            uint64_t position, struct ringbus_message *message) {
   uint64_t bytes = ringbus_word_bytes(view, word);
   uint64_t unused = word >> RINGBUS_WORD_UNUSED_SHIFT & RINGBUS_WORD_UNUSED_MASK;
   const char *record = view->data + (position & view->mask);
@@ -266,7 +269,7 @@ RINGBUS_INLINE uint64_t ringbus_word_decode(const struct ringbus_view *view, uin
 /* ringbus_counted_store: BANK, and TAIL, RELEASE or ANNOUNCE by what is stored. The present bank is
  * read back from the writer's own word. */
 RINGBUS_INLINE void ringbus_counted_store(volatile AO_t *counted, uint64_t position,
-                                         uint64_t count) {
+                                          uint64_t count) {
   uint64_t bank = ~AO_load(counted) & 1;
   AO_store_release(counted + 1 + bank, count); /* BANK */
   AO_store_release(counted, position | bank);  /* BANK, TAIL, RELEASE */
@@ -277,33 +280,62 @@ struct ringbus_eight {
   uint64_t bytes;
 } __attribute__((packed, may_alias));
 
-/* Small messages are copied by words, which meet the stores that have just filled in a structure field by
- * field; a wider load would wait until these have left for the cache, and everything before them, too. */
+/* Small messages are loaded by words, which meet the stores that have just filled in a structure field by
+ * field; a wider load would wait until these have left for the cache, and everything before them, too. They
+ * are stored two at a time, where that can be done: a core stores once in a cycle. */
+RINGBUS_INLINE void ringbus_copy_sixteen(char *to, const char *from) {
+#ifdef __SSE2__
+  __m128d both = _mm_load_sd((const double *)(const void *)from);
+  __asm__("" : "+x"(both)); /* or the compiler makes one wide load of two */
+  both = _mm_loadh_pd(both, (const double *)(const void *)(from + 8));
+  _mm_storeu_pd((double *)(void *)to, both);
+#else
+  volatile struct ringbus_eight *out = (volatile struct ringbus_eight *)(void *)to;
+  const volatile struct ringbus_eight *in =
+      (const volatile struct ringbus_eight *)(const void *)from;
+  out[0].bytes = in[0].bytes;
+  out[1].bytes = in[1].bytes;
+#endif
+}
+
 RINGBUS_INLINE void ringbus_copy(void *to, const void *from, size_t length) {
-#define RINGBUS_EIGHT(base, offset)                                                                \
-  (((volatile struct ringbus_eight *)(void *)((char *)(base) + (offset)))->bytes)
-#define RINGBUS_COPY_EIGHT(offset) RINGBUS_EIGHT(to, offset) = RINGBUS_EIGHT(from, offset)
-  if (length - 8 <= 56) {
-    RINGBUS_COPY_EIGHT(0);
-    if (length > 16) {
-      RINGBUS_COPY_EIGHT(8);
-      if (length > 32) {
-        RINGBUS_COPY_EIGHT(16);
-        RINGBUS_COPY_EIGHT(24);
-        RINGBUS_COPY_EIGHT(length - 32);
-        RINGBUS_COPY_EIGHT(length - 24);
-      }
-      RINGBUS_COPY_EIGHT(length - 16);
+  char *out = (char *)to;
+  const char *in = (const char *)from;
+  if (length - 16 <= 48) {
+    ringbus_copy_sixteen(out, in);
+    if (length > 32) {
+      ringbus_copy_sixteen(out + 16, in + 16);
+      ringbus_copy_sixteen(out + length - 32, in + length - 32);
     }
-    RINGBUS_COPY_EIGHT(length - 8);
+    ringbus_copy_sixteen(out + length - 16, in + length - 16);
+  } else if (length - 8 < 8) {
+    ((volatile struct ringbus_eight *)(void *)out)->bytes =
+        ((const volatile struct ringbus_eight *)(const void *)in)->bytes;
+    ((volatile struct ringbus_eight *)(void *)(out + length - 8))->bytes =
+        ((const volatile struct ringbus_eight *)(const void *)(in + length - 8))->bytes;
   } else if (length) { /* an empty message may come without an address */
     /* Of a length known to the compiler it would make "rep movs", which is slower. */
     if (length > 64)
       __asm__("" : "+r"(length));
     memcpy(to, from, length);
   }
-#undef RINGBUS_COPY_EIGHT
-#undef RINGBUS_EIGHT
+}
+
+/* The same out of the ring, where nothing has just been stored by this core. */
+RINGBUS_INLINE void ringbus_copy_out(void *to, const void *from, size_t length) {
+#define RINGBUS_COPY_SIXTEEN(offset)                                                               \
+  memcpy((char *)to + (offset), (const char *)from + (offset), 16)
+  if (length - 16 <= 48) {
+    RINGBUS_COPY_SIXTEEN(0);
+    if (length > 32) {
+      RINGBUS_COPY_SIXTEEN(16);
+      RINGBUS_COPY_SIXTEEN(length - 32);
+    }
+    RINGBUS_COPY_SIXTEEN(length - 16);
+  } else {
+    ringbus_copy(to, from, length);
+  }
+#undef RINGBUS_COPY_SIXTEEN
 }
 
 /* ---------------------------------------------------------------- producer */
@@ -313,21 +345,33 @@ RINGBUS_INLINE uint64_t ringbus_record_bytes(size_t length, uint32_t tag) {
   return (8 + length + (tag ? sizeof tag : 0) + 7) & ~UINT64_C(7);
 }
 
-/* Room for a record of so many bytes and the cleared word behind it, or why not. */
+/* The word of a single-producer record, in front of the message. */
+RINGBUS_INLINE volatile AO_t *ringbus_word_in_band(const struct ringbus_view *view,
+                                                   uint64_t position) {
+  return (volatile AO_t *)(void *)(view->data + (position & view->mask));
+}
+
+/* Whether there is room for a record of so many bytes and the cleared word behind it, as far as is known
+ * without a call. */
+RINGBUS_INLINE bool ringbus_fits(const struct ringbus_producer_hot *hot, uint64_t bytes) {
+  return (int64_t)(hot->limit - hot->tail - bytes - 8) >= 0;
+}
+
+/* That room, or why not. */
 RINGBUS_INLINE int ringbus_reserve(ringbus_producer *producer, size_t length, uint64_t bytes) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
   if (RINGBUS_UNLIKELY(AO_int_load(hot->view.state) != 0)) /* STATE */
     return ringbus_slow_state(hot->view.state);
   if (RINGBUS_UNLIKELY(length > hot->max_length))
     return -EMSGSIZE;
-  if (RINGBUS_UNLIKELY(bytes + 8 > hot->limit - hot->tail))
+  if (RINGBUS_UNLIKELY(!ringbus_fits(hot, bytes)))
     return ringbus_slow_claim(producer, bytes);
   return 0;
 }
 
 /* The word of a record at position, and its tag stored. */
 RINGBUS_INLINE uint64_t ringbus_record_seal(const struct ringbus_view *view, uint64_t position,
-                                           size_t length, uint32_t tag, uint64_t bytes) {
+                                            size_t length, uint32_t tag, uint64_t bytes) {
   uint64_t word = ringbus_word_head(view, position, RINGBUS_WORD_COMMITTED) |
                   ((bytes >> view->granule_shift) - 1) << RINGBUS_WORD_GRANULES_SHIFT |
                   (bytes - view->in_band - length) << RINGBUS_WORD_UNUSED_SHIFT;
@@ -338,17 +382,15 @@ RINGBUS_INLINE uint64_t ringbus_record_seal(const struct ringbus_view *view, uin
   return word;
 }
 
-/* The private tail moves over published records. */
+/* The private tail moves over a published record. */
 RINGBUS_INLINE void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t tail, uint64_t count,
-                                   uint64_t bytes) {
+                                    uint64_t bytes) {
   hot->tail = tail + bytes;
   hot->count = count + 1;
-  if (RINGBUS_UNLIKELY((tail ^ (tail + bytes)) >> hot->stripe_shift != 0))
-    ringbus_slow_mark((ringbus_producer *)(void *)hot);
 }
 
 RINGBUS_INLINE void ringbus_publish(struct ringbus_producer_hot *hot, uint64_t tail, size_t length,
-                                   uint32_t tag, uint64_t bytes) {
+                                    uint32_t tag, uint64_t bytes) {
   const struct ringbus_view *view = &hot->view;
   uint64_t word = hot->usual_word;
   if (RINGBUS_UNLIKELY(length != hot->usual_length || tag)) {
@@ -358,13 +400,13 @@ RINGBUS_INLINE void ringbus_publish(struct ringbus_producer_hot *hot, uint64_t t
       hot->usual_word = word;
     }
   }
-  AO_store(ringbus_word_at(view, tail + bytes), 0);    /* CLEAR */
-  AO_store_release(ringbus_word_at(view, tail), word); /* PUBLISH */
+  AO_store(ringbus_word_in_band(view, tail + bytes), 0);    /* CLEAR */
+  AO_store_release(ringbus_word_in_band(view, tail), word); /* PUBLISH */
 }
 
 /* After publishing: the tail for joiners and tools, and whoever sleeps. */
 RINGBUS_INLINE void ringbus_announce(struct ringbus_producer_hot *hot, uint64_t tail,
-                                    uint64_t count) {
+                                     uint64_t count) {
   ringbus_counted_store(hot->shared_tail, tail, count); /* TAIL */
   if (RINGBUS_UNLIKELY(hot->fence))
     AO_nop_full();                                           /* SLEEP */
@@ -421,7 +463,7 @@ RINGBUS_HOT int ringbus_producer_abort(ringbus_producer *producer) {
 
 /* Copy a message into the record at position. */
 RINGBUS_INLINE void ringbus_record_fill(const struct ringbus_view *view, uint64_t position,
-                                       const void *data, size_t length) {
+                                        const void *data, size_t length) {
   ringbus_copy(view->data + (position & view->mask) + view->in_band, data, length);
 }
 
@@ -438,7 +480,7 @@ RINGBUS_HOT int ringbus_producer_send(ringbus_producer *producer, const void *da
   tail = hot->tail;
   count = hot->count;
   hot->claimed = 0;
-  ringbus_record_fill(&hot->view, tail, data, length);
+  ringbus_copy(hot->view.data + (tail & hot->view.mask) + 8, data, length);
   ringbus_publish(hot, tail, length, tag, bytes);
   ringbus_advance(hot, tail, count, bytes);
   ringbus_announce(hot, tail + bytes, count + 1);
@@ -501,12 +543,13 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
   } else {
     for (; done < count; done++) {
       uint64_t bytes = ringbus_record_bytes(messages[done].iov_len, tag);
-      if (RINGBUS_UNLIKELY(done && bytes + 8 > hot->limit - hot->tail))
+      if (RINGBUS_UNLIKELY(done && !ringbus_fits(hot, bytes)))
         ringbus_announce(hot, hot->tail, hot->count); /* room may take a while */
       result = ringbus_reserve(producer, messages[done].iov_len, bytes);
       if (RINGBUS_UNLIKELY(result != 0))
         break;
-      ringbus_record_fill(&hot->view, hot->tail, messages[done].iov_base, messages[done].iov_len);
+      ringbus_copy(hot->view.data + (hot->tail & hot->view.mask) + 8, messages[done].iov_base,
+                   messages[done].iov_len);
       ringbus_publish(hot, hot->tail, messages[done].iov_len, tag, bytes);
       ringbus_advance(hot, hot->tail, hot->count, bytes);
     }
@@ -561,7 +604,7 @@ ringbus_hand_back(const struct ringbus_consumer_hot *hot, uint64_t from, uint64_
 
 /* Release everything before position. */
 RINGBUS_INLINE void ringbus_release_to(struct ringbus_consumer_hot *hot, uint64_t position,
-                                      uint64_t count) {
+                                       uint64_t count) {
   ringbus_hand_back(hot, hot->released, position);
   hot->released = position;
   ringbus_counted_store(hot->cursor, position, count); /* RELEASE */
@@ -584,7 +627,7 @@ RINGBUS_HOT int ringbus_consumer_release(ringbus_consumer *consumer) {
 /* The message at hot->position, and its record's bytes. -EAGAIN: there is none; -ENODATA: what there is a
  * call has to tell. */
 RINGBUS_INLINE int ringbus_next(struct ringbus_consumer_hot *hot, struct ringbus_message *message,
-                               uint64_t *bytes) {
+                                uint64_t *bytes) {
   const struct ringbus_view *view = &hot->view;
   uint64_t position = hot->position;
   uint64_t word = AO_load_acquire(ringbus_word_at(view, position)); /* PUBLISH */
@@ -618,12 +661,12 @@ RINGBUS_INLINE bool ringbus_is_for_call(const struct ringbus_consumer_hot *hot, 
 }
 
 /* The message has been taken. */
-RINGBUS_INLINE void ringbus_pass(struct ringbus_consumer_hot *hot, uint64_t position, uint64_t count,
-                                uint64_t bytes) {
+RINGBUS_INLINE void ringbus_pass(struct ringbus_consumer_hot *hot, uint64_t position,
+                                 uint64_t count, uint64_t bytes) {
   hot->position = position + bytes;
   hot->count = count + 1;
-  if (RINGBUS_UNLIKELY((position ^ (position + bytes)) >> hot->stripe_shift != 0))
-    ringbus_slow_stripe((ringbus_consumer *)(void *)hot);
+  if (RINGBUS_UNLIKELY((int64_t)(position + bytes - hot->lap_end) >= 0))
+    ringbus_slow_lap((ringbus_consumer *)(void *)hot);
 }
 
 RINGBUS_HOT int ringbus_consumer_borrow(ringbus_consumer *consumer,
@@ -676,13 +719,16 @@ RINGBUS_HOT int ringbus_consumer_recv(ringbus_consumer *consumer, void *buffer, 
   if (RINGBUS_UNLIKELY(result != 0))
     return ringbus_is_for_call(hot, result) ? ringbus_slow_recv(consumer, buffer, size, message)
                                             : result;
-  if (message) {
-    *message = borrowed;
+  if (message) { /* field by field, or borrowed would have to be in memory */
     message->data = buffer;
+    message->position = borrowed.position;
+    message->length = borrowed.length;
+    message->tag = borrowed.tag;
+    message->redelivered = borrowed.redelivered;
   }
   if (RINGBUS_UNLIKELY(borrowed.length > size))
     return -EMSGSIZE;
-  ringbus_copy(buffer, borrowed.data, borrowed.length);
+  ringbus_copy_out(buffer, borrowed.data, borrowed.length);
   position = hot->position;
   count = hot->count;
   ringbus_pass(hot, position, count, bytes);
