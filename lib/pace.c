@@ -127,6 +127,15 @@ static void end_try(struct trial *trial, double speed) {
   trial->windows = 0;
 }
 
+static unsigned level(const struct trial *trial) {
+  return !trial->trying ? trial->chosen : trial->upwards ? trial->chosen + 1 : trial->chosen - 1;
+}
+
+/* Whether something else than what was chosen is being tried, or was just now. */
+static bool is_unsettled(const struct trial *trial) {
+  return trial->trying || trial->left > trial->measured;
+}
+
 unsigned trial_step(struct trial *trial, uint64_t position) {
   if (trial->left-- == trial->measured) {
     trial->since = ticks();
@@ -151,17 +160,23 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
     }
     begin_window(trial);
   }
-  return !trial->trying ? trial->chosen : trial->upwards ? trial->chosen + 1 : trial->chosen - 1;
+  return level(trial);
 }
 
 /* ---------------------------------------------------------------- the consumer's two */
 
 /* A rest on the first empty look makes a gap in which the producer writes undisturbed; if it sends
- * at its own pace it makes nothing but latency. */
+ * at its own pace it makes nothing but latency. What the other trial makes of the speed must not be taken for
+ * the effect of a rest, or of the traffic. */
 void pace_empty(ringbus_consumer *consumer) {
   static const unsigned us[RESTING_LEVELS] = {0, 2, 8};
+  struct trial *resting = &consumer->resting;
   consumer->hot.empty_at = consumer->hot.position;
-  rest(us[trial_step(&consumer->resting, consumer->hot.position)]);
+  if (consumer->tries_keeping && is_unsettled(&consumer->keeping))
+    begin_window(resting);
+  else
+    (void)trial_step(resting, consumer->hot.position);
+  rest(us[level(resting)]);
 }
 
 /* What handing back or not does is felt when the producer comes to these lines again, a lap later. */
