@@ -687,6 +687,7 @@ RINGBUS_HOT int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
                                               struct ringbus_message *messages, size_t max,
                                               size_t *count) {
   struct ringbus_consumer_hot *hot = (struct ringbus_consumer_hot *)(void *)consumer;
+  const uint64_t empty_at = hot->empty_at;
   size_t got = 0;
   uint64_t bytes;
   int result;
@@ -697,10 +698,11 @@ RINGBUS_HOT int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
     result = ringbus_next(hot, &messages[got], &bytes);
     if (RINGBUS_LIKELY(result == 0))
       ringbus_pass(hot, hot->position, hot->count, bytes);
-    else if (result ==
-                 -ENODATA && /* a record that was given up, or else the end of what is there */
-             ringbus_word_is(&hot->view, AO_load(ringbus_word_at(&hot->view, hot->position)),
-                             hot->position, RINGBUS_WORD_PAD))
+    /* The end of what is there, where a rest may pay, but one is enough; or a record that was given up. */
+    else if ((hot->empty_at == empty_at && hot->position != empty_at) ||
+             (result == -ENODATA &&
+              ringbus_word_is(&hot->view, AO_load(ringbus_word_at(&hot->view, hot->position)),
+                              hot->position, RINGBUS_WORD_PAD)))
       result = ringbus_slow_borrow(consumer, &messages[got]);
   }
   *count = got;
