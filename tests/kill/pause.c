@@ -1013,7 +1013,7 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
 
 int main(int argc, char **argv) {
   harness_begin(argc, argv, 0);
-  size_t most = harness.full || argc > 2 ? layout_count : 2;
+  size_t most = harness.full || *harness.only_layout ? layout_count : 2;
   for (size_t l = 0; l < most; l++)
     for (int no_group = RINGBUS_HOLD; no_group <= RINGBUS_DROP; no_group++) {
       harness_ring(&layouts[l], smallest_ring((enum ringbus_no_group)no_group));
@@ -1023,5 +1023,5 @@ int main(int argc, char **argv) {
           pause_everywhere(&scenarios[s], 40);
       harness_drop();
     }
-  return harness_end("paused at every instruction");
+  return harness_end("pauses, one producer", "paused, others go on for more than a lap");
 }
