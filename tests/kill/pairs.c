@@ -78,8 +78,10 @@ static void region_claim(void) {
   sent(1, result);
 }
 static void region_attach(void) {
-  attach_producer(&crew.p);
-  sent(0, ringbus_producer_send(crew.p, crew.buffer[0], made(0)->length, 0));
+  int result = ringbus_producer_attach(crew.ring, NULL, &crew.p);
+  if (result == 0)
+    result = ringbus_producer_send(crew.p, crew.buffer[0], made(0)->length, 0);
+  sent(0, result);
 }
 /* Its claim of 300 bytes is given up, or not made where there is no room. */
 static void prepare_claim(void) {
@@ -558,8 +560,9 @@ static void go_through_grid(const struct crowd_scenario *a, const struct crowd_s
 
 /* Those without which a run would say little: who publishes against who comes, seeks, takes, repairs. */
 static bool is_among_the_few(const char *pair) {
-  static const char *const few[] = {"send, send",    "send, join", "join, send",
-                                    "claim, repair", "take, take", "seek, send"};
+  static const char *const few[] = {"send, send",    "send, join",   "join, send", "attach, send",
+                                    "claim, repair", "take, take",   "seek, send", "batch, send",
+                                    "batch, batch",  "consume, join"};
   for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
     if (strcmp(pair, few[i]) == 0)
       return true;
