@@ -465,7 +465,7 @@ bool actor_end_region(void) {
   actor_continue();
   wait_for_actor(&status);
   if (WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP)
-    return !harness.control->waiting;
+    return harness.control->region_ended;
   tell_failed_check(status);
   if (WIFSTOPPED(status))
     actor_kill();

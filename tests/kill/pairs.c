@@ -386,8 +386,12 @@ static bool publish_a_lap(void) {
       ringbus_producer_wait(judge.producer, length, 0, 0);
       result = send_next(length);
     }
-    if (result != 0)
-      wrong("nobody is in the way, yet: %s", ringbus_strerror(result));
+    if (result != 0) {
+      struct ringbus_blame blame = {0};
+      ringbus_ring_blame(judge.ring, RINGBUS_PRODUCER, &blame);
+      wrong("nobody should be in the way, but group '%s', slot %u at message %llu is: %s",
+            blame.group, blame.slot, (unsigned long long)blame.position, ringbus_strerror(result));
+    }
     bytes += crowd_bytes(length, 0);
   }
   return true;
