@@ -524,7 +524,8 @@ void turn_over_to_actor(void) { harness.control->turn = TURN_OF_ACTOR; }
 
 /* To come to instruction k an actor runs to its landmark, and is stepped from there. A landmark is one at or
  * before k that was met a known number of times before: each of these costs as much as a few steps. */
-enum { LONGEST_TRACE = 20000, STEPS_PER_STOP = 4, LINE = 128, LINES = 4096, IN_KERNEL = LINES };
+enum { LONGEST_TRACE = 20000, STEPS_PER_STOP = 4 };
+enum { LINE = 128, LINES = 4096, IN_KERNEL = LINES };
 static struct trace {
   uint64_t address[LONGEST_TRACE];
   uint32_t landmark[LONGEST_TRACE];

@@ -190,29 +190,28 @@ void turn_over_to_judge(void);
 bool turn_of_judge(void);
 void turn_over_to_actor(void);
 
-/* The instructions of a region in the order in which they are executed when nobody interferes, or in the
- * same way. trace_note: the actor is about to execute the next one; trace_region: all of them, of an actor
- * that has just been started. trace_go_to: bring a new actor to
- * instruction number k; false if it went another way this time. trace_run_to: as fast as can be to where
- * that instruction stood first, if it is still ahead. trace_is_near: it meets others, as
- * below, and an actor gets there in few steps, and it is not one of many rounds of a loop, of which
- * only the first few are, and every 64th. */
+/* The instructions of a region in the order in which they are executed when nobody interferes, or always in
+ * the same way. trace_note: the actor is about to execute the next one; trace_region: all of them, of an actor
+ * that has just been started. trace_go_to: bring a new actor to instruction number k; false if it went another
+ * way this time. trace_run_to: as fast as can be to where that instruction stood first, if it is still ahead.
+ * trace_is_near: it meets others, as below, and an actor gets there in few steps, and it is not one of many
+ * rounds of a loop, of which only the first few are, and every 64th. */
 void trace_begin(void);
 void trace_note(void);
 void trace_region(void);
 uint64_t trace_length(void);
 /* trace_is_wanted, asked for k = 0, 1, 2 ...: pause there? Only before instructions that meet others, that
  * is, touch memory that others map, or enter the kernel: a pause before any other one is the same as a
- * pause before the next that does, or at the end of the region. In full mode before all of these; else at a sample of about so many,
- * and before each that changes the file. */
+ * pause before the next that does, or at the end of the region. In full mode before all of these; else at a
+ * sample of about so many, and before each that changes the file. */
 bool trace_is_wanted(uint64_t k, uint64_t sample);
 bool trace_go_to(uint64_t k);
 void trace_run_to(uint64_t k);
 bool trace_is_near(uint64_t k);
 
-/* Of two actors. trace_meets_other: it enters the kernel, or it reads in a line of the file (128 bytes) that
- * the other one writes to, or writes where the other one reads or writes: in any of the traces that were made of
- * that one since trace_forget_lines. */
+/* Of two actors. trace_meets_other: it enters the kernel, or it reads in a line of the file (128 bytes) that the
+ * other one writes to, or writes where the other one reads or writes: in any of the traces that were made of that
+ * one since trace_forget_lines. */
 void trace_forget_lines(void);
 bool trace_changes_something(uint64_t k); /* in the file or, it may be, in the kernel */
 bool trace_meets_other(uint64_t k);

@@ -450,10 +450,12 @@ static bool judge_all(void) {
 
 /* ---------------------------------------------------------------- the grid */
 
+static char pair[64]; /* the names of A's role and B's */
+
 /* Both are about to begin their regions; A is the one that all is about. */
 static bool set_out(const struct crowd_scenario *a, const struct crowd_scenario *b) {
   harness_reset();
-  alarm(60);
+  alarm(300);
   if (!set_the_stage())
     return false;
   role_of_this = 0;
@@ -464,6 +466,7 @@ static bool set_out(const struct crowd_scenario *a, const struct crowd_scenario 
   role_of_this = 1;
   bool fine = crowd_start(b);
   actor_switch();
+  harness.scenario = pair;
   return fine;
 }
 
@@ -530,8 +533,6 @@ static void trace_one_after_the_other(const struct crowd_scenario *a,
 }
 
 static void go_through_grid(const struct crowd_scenario *a, const struct crowd_scenario *b) {
-  static char name[64];
-  snprintf(name, sizeof name, "%s, %s", a->name, b->name);
   trace_forget_lines();
   trace_one_after_the_other(a, b, true);
   trace_one_after_the_other(a, b, false);
@@ -563,7 +564,7 @@ static void go_through_grid(const struct crowd_scenario *a, const struct crowd_s
 }
 
 /* Those without which a run would say little: who publishes against who comes, seeks, takes, repairs. */
-static bool is_among_the_few(const char *pair) {
+static bool is_among_the_few(void) {
   static const char *const few[] = {"send, send",    "send, join",   "join, send", "attach, send",
                                     "claim, repair", "take, take",   "seek, send", "batch, send",
                                     "batch, batch",  "consume, join"};
@@ -581,10 +582,9 @@ static void go_through_pairs(unsigned first, unsigned every) {
   harness_ring(layout, options);
   for (unsigned number = first; number < ROLES * ROLES; number += every) {
     const struct crowd_scenario *a = &roles[number / ROLES], *b = &roles[number % ROLES];
-    char pair[64];
     snprintf(pair, sizeof pair, "%s, %s", a->name, b->name);
     if (!harness_wants(pair, layout) ||
-        !(*harness.only_scenario || harness.full || is_among_the_few(pair)))
+        !(*harness.only_scenario || harness.full || is_among_the_few()))
       continue;
     uint64_t before = harness.states;
     harness.bad_here = 0;

@@ -941,7 +941,7 @@ static struct partner partner;
 static bool set_out(const struct pause_scenario *scenario) {
   struct partner *p = &partner;
   harness_reset();
-  alarm(60);
+  alarm(300);
   harness.scenario = scenario->actor.name;
   p->plan = harness.control->plan;
   int result = ringbus_ring_open(harness.live_path, NULL, &p->ring);

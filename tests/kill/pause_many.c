@@ -1314,7 +1314,7 @@ static const struct pause_scenario scenarios[] = {
 static bool set_out(const struct pause_scenario *scenario) {
   struct partner *p = &partner;
   harness_reset();
-  alarm(60);
+  alarm(300);
   harness.scenario = scenario->actor.name;
   int result = ringbus_ring_open(harness.live_path, NULL, &p->ring);
   if (result != 0)
