@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -604,6 +605,7 @@ int main(int argc, char **argv) {
   for (unsigned worker = 0; worker < workers; worker++)
     if (fork() == 0) {
       crowd_begin(argc, argv);
+      prctl(PR_SET_PDEATHSIG, SIGTERM); /* which tells it to clean up */
       go_through_pairs(worker, workers);
       done[worker] = harness;
       return harness_end(NULL, NULL);
