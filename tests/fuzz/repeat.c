@@ -10,6 +10,7 @@
 #include "fuzz.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 
@@ -149,6 +150,7 @@ int main(int argc, char **argv) {
       change();
     LLVMFuzzerTestOneInput(now, now_count);
   }
-  printf("%llu executions\n", (unsigned long long)executions);
+  fprintf(stderr, "figure: hostile peers and images, %s, seed %s | %llu executions\n",
+          program_invocation_short_name, argc > 3 ? argv[3] : "1", (unsigned long long)executions);
   return 0;
 }

@@ -83,7 +83,7 @@ struct book {
   uint32_t closing;
   uint32_t closed;
   struct group_line groups[CROWD_GROUPS];
-  /* pause_many.c: */
+  /* pause_many.c; what was read, pairs.c, too: */
   uint32_t
       taking; /* a member's call is under way that may take so many, of which it is not known which */
   uint32_t receiving;           /* and releases them, too */
@@ -93,6 +93,13 @@ struct book {
     uint16_t index;
     uint16_t count; /* ... and how many were published before it */
   } read[ENTRIES];
+  /* pairs.c: */
+  uint64_t
+      made_by_first; /* entries [0, here) are the first one's, the rest of the actors' the second's */
+  struct {
+    char group[8]; /* that outlives it, "" none */
+    uint64_t next; /* what that group reads next, by count */
+  } left[2];       /* behind by each of the two */
 };
 extern struct book *book; /* harness.beside */
 

@@ -15,9 +15,11 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -78,18 +80,41 @@ static void *shared_memory(size_t bytes) {
   return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
+/* Judge and actor take turns: on one core they do it without waking the other core. Several of these programs
+ * at a time take different ones, as far as there are: a name that only one may have stands for each core. */
+static void take_a_core(void) {
+  cpu_set_t cpus, chosen;
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), core = -1;
+  sched_getaffinity(0, sizeof cpus, &cpus);
+  for (int cpu = 0; cpu < CPU_SETSIZE && core < 0; cpu++) {
+    snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "ringbus-kill-core-%d", cpu);
+    if (CPU_ISSET((size_t)cpu, &cpus) && bind(fd, (struct sockaddr *)&address, sizeof address) == 0)
+      core = cpu; /* until this process ends */
+  }
+  CPU_ZERO(&chosen);
+  CPU_SET((size_t)(core >= 0 ? core : sched_getcpu()), &chosen);
+  sched_setaffinity(0, sizeof chosen, &chosen);
+}
+
 void harness_begin(int argc, char **argv, size_t beside_bytes) {
   const char *scale = getenv("RINGBUS_TEST_SCALE");
   harness.full = scale && strcmp(scale, "full") == 0;
+  if (argc > 1 && strcmp(argv[1], "sigkill") == 0) {
+    harness.sigkill = true;
+    argc--;
+    argv++;
+  }
   harness.only_scenario = argc > 1 ? argv[1] : "";
   harness.only_layout = argc > 2 ? argv[2] : "";
   setvbuf(stdout, NULL, _IOLBF, 0);
   harness.control = shared_memory(sizeof *harness.control);
+  harness.other_control = shared_memory(sizeof *harness.control);
   harness.beside_bytes = beside_bytes;
   harness.beside = beside_bytes ? shared_memory(beside_bytes) : NULL;
   snprintf(harness.directory, sizeof harness.directory, "/dev/shm/ringbus-kill-XXXXXX");
-  if (harness.control == MAP_FAILED || harness.beside == MAP_FAILED ||
-      !mkdtemp(harness.directory)) {
+  if (harness.control == MAP_FAILED || harness.other_control == MAP_FAILED ||
+      harness.beside == MAP_FAILED || !mkdtemp(harness.directory)) {
     perror("temporary directory");
     exit(2);
   }
@@ -101,19 +126,16 @@ void harness_begin(int argc, char **argv, size_t beside_bytes) {
   for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
     signal(signals[i], judge_died);
 
-  /* Judge and actor take turns: on one core they do it without waking the other core. */
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  CPU_SET((size_t)sched_getcpu(), &cpus);
-  sched_setaffinity(0, sizeof cpus, &cpus);
+  take_a_core();
 }
 
-int harness_end(const char *what) {
+int harness_end(const char *claim, const char *states) {
   remove_files();
-  printf("%s: %llu instructions, %llu distinct states, %llu bad\n", what,
-         (unsigned long long)harness.instructions, (unsigned long long)harness.states,
-         (unsigned long long)harness.bad);
-  if (harness.missed)
+  if (claim)
+    printf("figure: %s | %llu instructions stepped, %llu %s, %llu bad\n", claim,
+           (unsigned long long)harness.instructions, (unsigned long long)harness.states, states,
+           (unsigned long long)harness.bad);
+  if (claim && harness.missed)
     printf("not reached: %llu places where the actor had been before\n",
            (unsigned long long)harness.missed);
   return harness.bad || harness.states <= 10 * harness.missed ? 1 : 0;
@@ -210,12 +232,18 @@ static void copy_parts(char *to, const char *from) {
 
 void harness_reset(void) {
   memset(harness.control, 0, sizeof *harness.control);
+  memset(harness.other_control, 0, sizeof *harness.other_control);
   if (harness.beside)
     memset(harness.beside, 0, harness.beside_bytes);
   copy_parts(harness.live, harness.fresh);
 }
 
-void harness_copy(void) { copy_parts(harness.scratch, harness.live); }
+const char *harness_world(void) {
+  if (harness.actor == 0)
+    return harness.live_path;
+  copy_parts(harness.scratch, harness.live);
+  return harness.scratch_path;
+}
 
 bool harness_file_changed(void) {
   bool changed = false;
@@ -264,9 +292,11 @@ __attribute__((noreturn)) static void actor_main(const struct scenario *scenario
   actor_expect(&actor, result == 0, result);
   if (scenario->prepare)
     scenario->prepare(&actor);
+  prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
   raise(SIGSTOP);
   scenario->region(&actor);
   actor.control->region_ended = 1;
+  prctl(PR_SET_TSC, PR_TSC_ENABLE);
   if (actor.control->stop_at_end)
     raise(SIGSTOP);
   if (scenario->rest)
@@ -286,10 +316,41 @@ static void tell_failed_check(int status) {
     harness_bad("the actor ended with status %d", WEXITSTATUS(status));
 }
 
+/* What the processor says is the time would let an actor go another way when it is stepped, or does not go at
+ * once. So in its region it asks the judge. */
+static uint64_t told_time;
+
+/* tell_time: has it stopped with this signal to ask for the time? It knows it then, and is behind the question. */
+static bool tell_time(int stop_signal) {
+#if defined(__x86_64__)
+  enum { RDTSC = 0x310f };
+  struct user_regs_struct registers;
+  if (stop_signal != SIGSEGV || ptrace(PTRACE_GETREGS, harness.actor, NULL, &registers) != 0 ||
+      (ptrace(PTRACE_PEEKTEXT, harness.actor, (void *)registers.rip, NULL) & 0xffff) != RDTSC)
+    return false;
+  told_time += 500; /* a quarter of a microsecond */
+  registers.rax = told_time;
+  registers.rdx = 0;
+  registers.rip += 2;
+  return ptrace(PTRACE_SETREGS, harness.actor, NULL, &registers) == 0;
+#else
+  (void)stop_signal;
+  return false;
+#endif
+}
+
+/* wait_for_actor: for a stop, or its end, that is not about the time. */
+static void wait_for_actor(int *status) {
+  while (waitpid(harness.actor, status, 0) == harness.actor && WIFSTOPPED(*status) &&
+         tell_time(WSTOPSIG(*status)))
+    actor_continue();
+}
+
 bool actor_start(const struct scenario *scenario) {
   int status;
   harness.scenario = scenario->name;
   harness.instruction = 0;
+  told_time = 0;
   fflush(stdout);
   harness.actor = fork();
   if (harness.actor == 0)
@@ -315,11 +376,13 @@ bool actor_step(void) {
   if (ptrace(PTRACE_SINGLESTEP, harness.actor, NULL, NULL) != 0 ||
       waitpid(harness.actor, &status, 0) != harness.actor)
     return false;
-  if (WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP) {
+  if (WIFSTOPPED(status) && (WSTOPSIG(status) == SIGTRAP || tell_time(WSTOPSIG(status)))) {
     harness.instruction++;
     harness.instructions++;
     return true;
   }
+  if (WIFSTOPPED(status) && harness.control->waiting)
+    return false;
   tell_failed_check(status);
   if (WIFSTOPPED(status))
     actor_kill();
@@ -330,33 +393,43 @@ bool actor_step(void) {
 #if defined(__x86_64__)
 /* A breakpoint in the code itself: those of the processor are not to be had on every virtual machine,
  * some of which accept them and never stop. */
-bool actor_run_to(uint64_t address) {
+bool actor_run_to(uint64_t address, uint64_t times) {
   const long trap = 0xcc; /* int3 */
   struct user_regs_struct registers;
   int status;
   errno = 0;
   long code = ptrace(PTRACE_PEEKTEXT, harness.actor, (void *)address, NULL);
-  if (errno != 0 ||
-      ptrace(PTRACE_POKETEXT, harness.actor, (void *)address, (code & ~0xffL) | trap) != 0)
+  if (errno != 0)
     return false;
   harness.control->stop_at_end = 1;
-  actor_continue();
-  if (waitpid(harness.actor, &status, 0) != harness.actor || !WIFSTOPPED(status)) {
-    tell_failed_check(status);
-    harness.actor = 0;
-    return false;
+  for (;; times--) {
+    ptrace(PTRACE_POKETEXT, harness.actor, (void *)address, (code & ~0xffL) | trap);
+    actor_continue();
+    wait_for_actor(&status);
+    if (!WIFSTOPPED(status)) {
+      tell_failed_check(status);
+      harness.actor = 0;
+      return false;
+    }
+    ptrace(PTRACE_POKETEXT, harness.actor, (void *)address, code);
+    if (WSTOPSIG(status) != SIGTRAP ||
+        ptrace(PTRACE_GETREGS, harness.actor, NULL, &registers) != 0 ||
+        registers.rip != address + 1)
+      return false;
+    registers.rip = address;
+    if (ptrace(PTRACE_SETREGS, harness.actor, NULL, &registers) != 0)
+      return false;
+    if (times == 0)
+      break;
+    if (!actor_step())
+      return false;
   }
   harness.control->stop_at_end = 0;
-  ptrace(PTRACE_POKETEXT, harness.actor, (void *)address, code);
-  if (WSTOPSIG(status) != SIGTRAP || ptrace(PTRACE_GETREGS, harness.actor, NULL, &registers) != 0 ||
-      registers.rip != address + 1)
-    return false;
-  registers.rip = address;
-  return ptrace(PTRACE_SETREGS, harness.actor, NULL, &registers) == 0;
+  return true;
 }
 #else
-bool actor_run_to(uint64_t address) {
-  (void)address;
+bool actor_run_to(uint64_t address, uint64_t times) {
+  (void)address, (void)times;
   return false;
 }
 #endif
@@ -372,7 +445,7 @@ void actor_kill(void) {
 
 bool actor_finish(void) {
   int status;
-  waitpid(harness.actor, &status, 0);
+  wait_for_actor(&status);
   bool fine = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   if (!fine) {
     tell_failed_check(status);
@@ -381,6 +454,23 @@ bool actor_finish(void) {
   }
   harness.actor = 0;
   return fine;
+}
+
+bool actor_end_region(void) {
+  int status;
+  if (harness.control->region_ended)
+    return true;
+  harness.control->waiting = 0;
+  harness.control->stop_at_end = 1;
+  actor_continue();
+  wait_for_actor(&status);
+  if (WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP)
+    return harness.control->region_ended;
+  tell_failed_check(status);
+  if (WIFSTOPPED(status))
+    actor_kill();
+  harness.actor = 0;
+  return false;
 }
 
 uint64_t actor_instruction_pointer(void) {
@@ -415,8 +505,12 @@ bool turn_of_judge(void) {
       if (harness.control->turn == TURN_OF_JUDGE)
         return true;
       if (waitid(P_PID, (id_t)harness.actor, &event, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 ||
-          event.si_pid != 0)
+          (event.si_pid != 0 && (event.si_code != CLD_TRAPPED || !tell_time(event.si_status))))
         return false;
+      if (event.si_pid != 0) {
+        waitpid(harness.actor, NULL, 0);
+        actor_continue();
+      }
       sched_yield();
     }
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -428,18 +522,27 @@ void turn_over_to_actor(void) { harness.control->turn = TURN_OF_ACTOR; }
 
 /* ---------------------------------------------------------------- the trace of a region */
 
-static struct {
-  uint64_t address[20000];
-  uint64_t first[20000]; /* the last one up to here that had not been executed before */
-  bool meets[20000];     /* it reads or writes what others do, or enters the kernel */
-  bool stores[20000];    /* it changes the file */
+/* To come to instruction k an actor runs to its landmark, and is stepped from there. A landmark is one at or
+ * before k that was met a known number of times before: each of these costs as much as a few steps. */
+enum { LONGEST_TRACE = 20000, STEPS_PER_STOP = 4 };
+enum { LINE = 128, LINES = 4096, IN_KERNEL = LINES };
+static struct trace {
+  uint64_t address[LONGEST_TRACE];
+  uint32_t landmark[LONGEST_TRACE];
+  uint32_t times[LONGEST_TRACE]; /* how often it was met before */
+  bool meets[LONGEST_TRACE];     /* it reads or writes what others do, or enters the kernel */
+  bool stores[LONGEST_TRACE];    /* it changes the file */
+  uint16_t line[LONGEST_TRACE];  /* of the file, which it touches, or IN_KERNEL */
+  bool writes[LONGEST_TRACE];    /* it may write there */
   uint64_t length, meetings;
-} trace;
+  /* Since trace_forget_lines: */
+  bool line_touched[LINES], line_written[LINES];
+} traces[2], *trace = traces;
 
-/* The actor's shared mappings, as they were after its last system call. */
+/* The actor's mappings of rings, as they were after its last system call. */
 static struct {
   struct {
-    uint64_t from, to;
+    uint64_t from, to, offset;
   } views[32];
   size_t count;
   bool known;
@@ -451,15 +554,18 @@ static void find_shared_views(void) {
   FILE *maps = fopen(path, "re");
   shared_views.count = 0;
   while (maps && fgets(line, sizeof line, maps)) {
-    unsigned long from, to;
+    unsigned long from, to, offset;
     char kind;
-    if (sscanf(line, "%lx-%lx %*c%*c%*c%c", &from, &to, &kind) != 3 || kind != 's')
+    if (sscanf(line, "%lx-%lx %*c%*c%*c%c %lx", &from, &to, &kind, &offset) != 4 || kind != 's' ||
+        !strstr(line,
+                harness.directory)) /* what actor and judge share beside it is not met by others */
       continue;
     if (shared_views.count == sizeof shared_views.views / sizeof shared_views.views[0]) {
       harness_bad("too many mappings");
       break;
     }
     shared_views.views[shared_views.count].from = from;
+    shared_views.views[shared_views.count].offset = offset;
     shared_views.views[shared_views.count++].to = to;
   }
   if (maps)
@@ -506,108 +612,197 @@ static uint64_t register_value(const struct user_regs_struct *r, x86_reg name, u
   }
 }
 
-/* instruction_meets_others: whether the next instruction touches a shared mapping or enters the kernel.
- * One that does neither may as well be executed before or after what others do. */
-static bool instruction_meets_others(void) {
+/* instruction_at: taken apart; NULL: it is none. The code is the same in all actors, so this is done once. */
+static const cs_insn *instruction_at(uint64_t address) {
   static csh disassembler;
-  static cs_insn *instruction;
-  struct user_regs_struct registers;
+  static cs_insn *known[1 << 16]; /* open addressing */
   uint8_t bytes[16] = {0};
   const uint8_t *code = bytes;
   size_t size = sizeof bytes;
-  if (!instruction && (cs_open(CS_ARCH_X86, CS_MODE_64, &disassembler) != CS_ERR_OK ||
-                       cs_option(disassembler, CS_OPT_DETAIL, CS_OPT_ON) != CS_ERR_OK ||
-                       !(instruction = cs_malloc(disassembler))))
+  size_t at = (size_t)(address * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+  while (known[at] && known[at]->address != address)
+    at = (at + 1) % (sizeof known / sizeof known[0]);
+  if (known[at])
+    return known[at];
+  if (!disassembler && (cs_open(CS_ARCH_X86, CS_MODE_64, &disassembler) != CS_ERR_OK ||
+                        cs_option(disassembler, CS_OPT_DETAIL, CS_OPT_ON) != CS_ERR_OK))
     abort();
+  for (size_t i = 0; i < sizeof bytes;
+       i += sizeof(long)) { /* the last ones may lie behind the code */
+    long word = ptrace(PTRACE_PEEKTEXT, harness.actor, (void *)(address + i), NULL);
+    memcpy(bytes + i, &word, sizeof word);
+  }
+  known[at] = cs_malloc(disassembler);
+  if (cs_disasm_iter(disassembler, &code, &size, &address, known[at]))
+    return known[at];
+  cs_free(known[at], 1);
+  known[at] = NULL;
+  return NULL;
+}
+
+/* instruction_meets_others: whether the next instruction, which is at *address, touches a ring or enters the
+ * kernel, and where. One that does neither may as well be executed before or after what others do. */
+static bool instruction_meets_others(uint64_t *address, uint16_t *line, bool *writes) {
+  struct user_regs_struct registers;
+  bool meets = false;
+  *line = IN_KERNEL;
+  *address = 0;
   if (!shared_views.known)
     find_shared_views();
   if (ptrace(PTRACE_GETREGS, harness.actor, NULL, &registers) != 0)
     return true;
-  for (size_t i = 0; i < sizeof bytes;
-       i += sizeof(long)) { /* the last ones may lie behind the code */
-    long word = ptrace(PTRACE_PEEKTEXT, harness.actor, (void *)(registers.rip + i), NULL);
-    memcpy(bytes + i, &word, sizeof word);
-  }
-  uint64_t address = registers.rip;
-  if (!cs_disasm_iter(disassembler, &code, &size, &address, instruction))
+  *address = registers.rip;
+  const cs_insn *instruction = instruction_at(registers.rip);
+  if (!instruction)
     return true;
   if (instruction->id == X86_INS_SYSCALL) {
     shared_views.known = false;
     return true;
   }
   const cs_x86 *x86 = &instruction->detail->x86;
+  uint64_t next = registers.rip + instruction->size;
   for (uint8_t i = 0; i < x86->op_count; i++) {
-    const x86_op_mem *at = &x86->operands[i].mem;
+    const x86_op_mem *memory = &x86->operands[i].mem;
     if (x86->operands[i].type != X86_OP_MEM || instruction->id == X86_INS_LEA)
       continue;
-    uint64_t from = (uint64_t)at->disp + register_value(&registers, at->segment, address) +
-                    register_value(&registers, at->base, address) +
-                    register_value(&registers, at->index, address) * (uint64_t)at->scale;
+    uint64_t from = (uint64_t)memory->disp + register_value(&registers, memory->segment, next) +
+                    register_value(&registers, memory->base, next) +
+                    register_value(&registers, memory->index, next) * (uint64_t)memory->scale;
     for (size_t view = 0; view < shared_views.count; view++)
       if (from < shared_views.views[view].to &&
-          from + x86->operands[i].size > shared_views.views[view].from)
-        return true;
+          from + x86->operands[i].size > shared_views.views[view].from) {
+        uint64_t at = from - shared_views.views[view].from + shared_views.views[view].offset;
+        /* From one place of the ring to another: as much as a system call. */
+        *line = at / LINE < LINES && !meets ? (uint16_t)(at / LINE) : IN_KERNEL;
+        *writes = x86->operands[i].access != CS_AC_READ;
+        meets = true;
+      }
   }
-  return false;
+  return meets;
 }
 #else
-static bool instruction_meets_others(void) { return true; }
+static bool instruction_meets_others(uint64_t *address, uint16_t *line, bool *writes) {
+  *address = actor_instruction_pointer();
+  *line = IN_KERNEL;
+  *writes = true;
+  return true;
+}
 #endif
 
 void trace_begin(void) {
-  trace.length = trace.meetings = 0;
+  trace->length = trace->meetings = 0;
   shared_views.known = false;
 }
 
 void trace_note(void) {
   static uint64_t seen[1 << 16]; /* open addressing */
-  uint64_t k = trace.length, address = actor_instruction_pointer();
+  static uint32_t times[1 << 16];
+  uint64_t k = trace->length, address;
   bool changed = harness_file_changed();
   if (k == 0)
     memset(seen, 0, sizeof seen);
   else
-    trace.stores[k - 1] = changed;
-  if (changed && k > 0 && !trace.meets[k - 1])
+    trace->stores[k - 1] = changed;
+  if (changed && k > 0 && !trace->meets[k - 1])
     harness_bad("it changes the file, but does not meet others");
-  if (k == sizeof trace.address / sizeof trace.address[0]) {
+  if (k == LONGEST_TRACE) {
     harness_bad("the region is too long for a trace");
     return;
   }
+  trace->meets[k] = instruction_meets_others(&address, &trace->line[k], &trace->writes[k]);
   size_t at = (size_t)(address * UINT64_C(0x9e3779b97f4a7c15) >> 48);
   while (seen[at] && seen[at] != address)
     at = (at + 1) % (sizeof seen / sizeof seen[0]);
-  trace.first[k] = seen[at] && k ? trace.first[k - 1] : k;
-  trace.address[k] = address;
-  trace.stores[k] = false;
-  trace.meets[k] = instruction_meets_others();
-  trace.meetings += trace.meets[k];
+  times[at] = seen[at] ? times[at] + 1 : 0;
+  trace->times[k] = times[at];
+  trace->landmark[k] = (uint32_t)k;
+  if (k > 0) {
+    uint32_t before = trace->landmark[k - 1];
+    if (STEPS_PER_STOP * trace->times[before] + (k - before) < STEPS_PER_STOP * times[at])
+      trace->landmark[k] = before;
+  }
+  trace->address[k] = address;
+  trace->stores[k] = false;
+  if (trace->meets[k] && trace->line[k] != IN_KERNEL) {
+    trace->line_touched[trace->line[k]] = true;
+    trace->line_written[trace->line[k]] |= trace->writes[k];
+  }
+  trace->meetings += trace->meets[k];
   seen[at] = address;
-  trace.length++;
+  trace->length++;
 }
 
-uint64_t trace_length(void) { return trace.length; }
+void trace_region(void) {
+  trace_begin();
+  do
+    trace_note();
+  while (actor_step() && !harness.control->region_ended);
+}
+
+uint64_t trace_length(void) { return trace->length; }
 
 bool trace_is_wanted(uint64_t k, uint64_t sample) {
   static uint64_t meeting; /* how many there have been before this one */
-  meeting = k == 0 ? 0 : meeting + trace.meets[k - 1];
-  return k + 1 == trace.length ||
-         (trace.meets[k] &&
-          (harness.full || trace.stores[k] || meeting % (trace.meetings / sample + 1) == 0));
+  meeting = k == 0 ? 0 : meeting + trace->meets[k - 1];
+  return k + 1 == trace->length ||
+         (trace->meets[k] &&
+          (harness.full || trace->stores[k] || meeting % (trace->meetings / sample + 1) == 0));
 }
 
 void trace_run_to(uint64_t k) {
-  if (harness.instruction < k && actor_run_to(trace.address[k]))
+  if (harness.instruction < k && actor_run_to(trace->address[k], 0))
     harness.instruction = k;
 }
 
+void trace_forget_lines(void) {
+  for (int i = 0; i < 2; i++) {
+    memset(traces[i].line_touched, 0, sizeof traces[i].line_touched);
+    memset(traces[i].line_written, 0, sizeof traces[i].line_written);
+  }
+}
+
+bool trace_changes_something(uint64_t k) {
+  return trace->stores[k] || (trace->meets[k] && trace->line[k] == IN_KERNEL);
+}
+
+bool trace_meets_other(uint64_t k) {
+  const struct trace *other = trace == traces ? traces + 1 : traces;
+  uint16_t line = trace->line[k];
+  return trace->meets[k] && (line == IN_KERNEL || other->line_written[line] ||
+                             (trace->writes[k] && other->line_touched[line]));
+}
+
+bool trace_is_near(uint64_t k) {
+  return trace->meets[k] && (trace->times[k] < 4 || trace->times[k] % 64 == 0) &&
+         k - trace->landmark[k] < 300;
+}
+
 bool trace_go_to(uint64_t k) {
-  if (trace.first[k] > 0)
-    trace_run_to(trace.first[k]);
+  uint32_t landmark = trace->landmark[k];
+  if (landmark > 0 && actor_run_to(trace->address[landmark], trace->times[landmark]))
+    harness.instruction = landmark;
   while (!harness.control->region_ended && harness.actor && harness.instruction < k && actor_step())
     ;
   bool there = harness.actor && !harness.control->region_ended;
   harness.missed += !there;
   return there;
+}
+
+/* ---------------------------------------------------------------- two actors */
+
+void actor_switch(void) {
+  static uint64_t other_instruction;
+  pid_t actor = harness.actor;
+  struct control *control = harness.control;
+  uint64_t instruction = harness.instruction;
+  harness.actor = harness.other_actor;
+  harness.control = harness.other_control;
+  harness.instruction = other_instruction;
+  harness.other_actor = actor;
+  harness.other_control = control;
+  other_instruction = instruction;
+  trace = trace == traces ? traces + 1 : traces;
+  shared_views.known = false;
 }
 
 /* ---------------------------------------------------------------- messages */

@@ -7,17 +7,19 @@
  *     scratch ring file = copy of the live bytes on which nobody holds a lock:
  *       the world in which the actor was killed right now
  *
- * step.c and step_many.c kill the actor at every instruction (by making that copy), pause.c and
+ * step.c and step_many.c kill the actor at every instruction, by making that copy; and, asked for sigkill,
+ * truly, at those where it meets others. pause.c and
  * pause_many.c stop it at every instruction and let others work on the live file before it goes on.
  * The first of each is about rings with one producer, the second about the rest, for which crowd.h
- * says what a message is.
+ * says what a message is. pairs.c has two actors.
  *
  * In rings with one producer every message is known in advance: its sequence number is the count of
  * messages published before it, its length and tag stand in the plan, and its bytes follow from
  * sequence number and position. They are chosen to deceive: each 8 bytes of a message spell the word of
  * a committed record one lap later, so that whoever takes old payload for a record's word is found out.
  *
- * All state is in one static place (harness), since a test is one judge and one actor at a time. */
+ * All state is in one static place (harness), since a test is one judge and one actor at a time: where
+ * there are two, all calls are about one of them, and actor_switch makes it the other. */
 #ifndef RINGBUS_TESTS_KILL_HARNESS_H
 #define RINGBUS_TESTS_KILL_HARNESS_H
 
@@ -82,6 +84,7 @@ struct control {
   volatile uint32_t region_ended;
   volatile uint32_t stop_at_end; /* the actor is to stop once more behind its region */
   volatile uint32_t turn;        /* whose turn it is, behind a region */
+  volatile uint32_t waiting;     /* it has stopped because the other actor is in its way: pairs.c */
   volatile uint32_t failed_line; /* a check of the actor's own that failed, and what it saw */
   volatile int64_t failed_value;
   volatile uint64_t report[4];
@@ -124,24 +127,28 @@ struct harness {
   uint64_t instructions, states, bad;
   uint64_t missed;   /* places of a trace to which the actor did not come again */
   uint64_t bad_here; /* in this scenario: only the first few are told */
-  pid_t actor;
+  pid_t actor, other_actor;
+  struct control *other_control;
   bool full;                               /* RINGBUS_TEST_SCALE=full */
-  const char *only_scenario, *only_layout; /* from the command line: substrings */
+  bool sigkill;                            /* the command line begins with "sigkill" */
+  const char *only_scenario, *only_layout; /* and goes on with substrings */
 };
 extern struct harness harness;
 
 /* harness_begin: the temporary directory and the signals that clean it up, and so many bytes of shared
- * memory beside the control page. harness_end: prints the totals and returns the exit status. */
+ * memory beside the control page. harness_end: prints the totals, as the figure of this claim with the
+ * states called so (NULL: nothing, in one of several processes), and returns the exit status. */
 void harness_begin(int argc, char **argv, size_t beside_bytes);
-int harness_end(const char *what);
+int harness_end(const char *claim, const char *states);
 bool harness_wants(const char *scenario, const struct layout *layout);
 
 /* harness_ring: make the live and the scratch ring, for this layout, which also says how they wake.
  * harness_reset: the live file as it was before anybody attached, and an empty control page.
- * harness_copy: the scratch file as the live one is now. harness_drop: remove both. */
+ * harness_world: the path of a ring in which the actor has been killed just now: the live one if that is
+ * so, else the scratch one, as the live one is now. harness_drop: remove both. */
 void harness_ring(const struct layout *layout, struct ringbus_create_options options);
 void harness_reset(void);
-void harness_copy(void);
+const char *harness_world(void);
 void harness_drop(void);
 
 /* harness_file_changed: does the live file differ from what it was at the last call? */
@@ -160,16 +167,21 @@ struct scenario {
   enum ringbus_no_group no_group;
 };
 bool actor_start(const struct scenario *scenario);
-/* actor_step: one instruction. False if it has died, or stopped for a signal of its own. */
+/* actor_step: one instruction. False if it has died, waits, or stopped for a signal of its own. */
 bool actor_step(void);
-/* actor_run_to: let it run until it is about to execute the instruction at address for the first time.
- * False if it does not come there in its region, or on another processor than x86-64. */
-bool actor_run_to(uint64_t address);
+/* actor_run_to: let it run until it is about to execute the instruction at address, having come by there
+ * so many times. False if it does not come there in its region, or on another processor than x86-64. */
+bool actor_run_to(uint64_t address, uint64_t times);
 /* actor_continue: let it run freely. actor_kill: SIGKILL, and wait until it is gone.
  * actor_finish: wait for its orderly end; reports its failed checks. */
 void actor_continue(void);
 void actor_kill(void);
 bool actor_finish(void);
+/* actor_end_region: let it run to the end of its region, where it stands still. False if it waits, or has
+ * failed, which is told and leaves no actor. */
+bool actor_end_region(void);
+/* actor_switch: from now on all is about the other actor, and its trace. */
+void actor_switch(void);
 uint64_t actor_instruction_pointer(void);
 
 /* Taking turns behind a region. turn_over_to_judge: in the actor; returns when it is its turn again.
@@ -178,20 +190,31 @@ void turn_over_to_judge(void);
 bool turn_of_judge(void);
 void turn_over_to_actor(void);
 
-/* The instructions of a region in the order in which they are executed when nobody interferes.
- * trace_note: the actor is about to execute the next one. trace_go_to: bring a new actor to instruction
- * number k; false if it went another way this time. trace_run_to: as fast as can be to where that
- * instruction stood first, if it is still ahead. */
+/* The instructions of a region in the order in which they are executed when nobody interferes, or always in
+ * the same way. trace_note: the actor is about to execute the next one; trace_region: all of them, of an actor
+ * that has just been started. trace_go_to: bring a new actor to instruction number k; false if it went another
+ * way this time. trace_run_to: as fast as can be to where that instruction stood first, if it is still ahead.
+ * trace_is_near: it meets others, as below, and an actor gets there in few steps, and it is not one of many
+ * rounds of a loop, of which only the first few are, and every 64th. */
 void trace_begin(void);
 void trace_note(void);
+void trace_region(void);
 uint64_t trace_length(void);
 /* trace_is_wanted, asked for k = 0, 1, 2 ...: pause there? Only before instructions that meet others, that
  * is, touch memory that others map, or enter the kernel: a pause before any other one is the same as a
- * pause before the next that does, or at the end of the region. In full mode before all of these; else at a sample of about so many,
- * and before each that changes the file. */
+ * pause before the next that does, or at the end of the region. In full mode before all of these; else at a
+ * sample of about so many, and before each that changes the file. */
 bool trace_is_wanted(uint64_t k, uint64_t sample);
 bool trace_go_to(uint64_t k);
 void trace_run_to(uint64_t k);
+bool trace_is_near(uint64_t k);
+
+/* Of two actors. trace_meets_other: it enters the kernel, or it reads in a line of the file (128 bytes) that the
+ * other one writes to, or writes where the other one reads or writes: in any of the traces that were made of that
+ * one since trace_forget_lines. */
+void trace_forget_lines(void);
+bool trace_changes_something(uint64_t k); /* in the file or, it may be, in the kernel */
+bool trace_meets_other(uint64_t k);
 
 /* actor_expect: a check in the actor. */
 #define actor_expect(actor, condition, value)                                                      \

@@ -1314,7 +1314,7 @@ static const struct pause_scenario scenarios[] = {
 static bool set_out(const struct pause_scenario *scenario) {
   struct partner *p = &partner;
   harness_reset();
-  alarm(60);
+  alarm(300);
   harness.scenario = scenario->actor.name;
   int result = ringbus_ring_open(harness.live_path, NULL, &p->ring);
   if (result != 0)
@@ -1388,9 +1388,7 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
   harness.bad_here = 0;
   trace_begin();
   if (set_out(scenario))
-    do
-      trace_note();
-    while (actor_step() && !harness.control->region_ended);
+    trace_region();
   part();
   uint64_t states = harness.states;
   for (uint64_t k = 0; k < trace_length(); k++) {
@@ -1413,7 +1411,7 @@ static void pause_everywhere(const struct pause_scenario *scenario, uint64_t sam
 
 int main(int argc, char **argv) {
   crowd_begin(argc, argv);
-  size_t most = harness.full || argc > 2 ? CROWD_LAYOUTS : 1;
+  size_t most = harness.full || *harness.only_layout ? CROWD_LAYOUTS : 1;
   for (int kind = 0; kind < KINDS; kind++)
     for (size_t l = 0; l < most; l++) {
       const struct layout *layout = crowd_layout(&kinds[kind], l);
@@ -1423,5 +1421,5 @@ int main(int argc, char **argv) {
           pause_everywhere(&scenarios[s], 40);
       harness_drop();
     }
-  return harness_end("paused at every instruction, many");
+  return harness_end("pauses, many producers", "paused, others go on for some laps");
 }

@@ -5,7 +5,7 @@
  * leave a claim open and publish behind it. Others who have died before are processes of their own
  * (die), or a file that is changed by hand to what somebody leaves who dies half-way.
  *
- *   step_many [scenario [layout]]    those whose names contain these words
+ *   step_many [sigkill] [scenario [layout]]    those whose names contain these words
  *   RINGBUS_TEST_SCALE=full          all layouts, all orders of succession for each state */
 #include "crowd.h"
 
@@ -1064,6 +1064,30 @@ static void step_scenario(const struct crowd_scenario *scenario) {
     actor_kill();
 }
 
+/* See step.c. */
+static void kill_in_scenario(const struct crowd_scenario *scenario) {
+  harness.bad_here = 0;
+  harness_reset();
+  if (!crowd_start(scenario))
+    return;
+  trace_region();
+  if (harness.actor)
+    actor_kill();
+  for (uint64_t k = 0; k < trace_length(); k++) {
+    if (!trace_is_wanted(k, 1) || !trace_is_near(k))
+      continue;
+    harness_reset();
+    if (!crowd_start(scenario))
+      return;
+    bool there = trace_go_to(k);
+    if (harness.actor)
+      actor_kill();
+    harness.states += there;
+    if (there)
+      survive((enum order)(harness.states % ORDERS));
+  }
+}
+
 /* On the small ring what is for the large one is stepped, too. */
 static bool is_for(const struct crowd_scenario *scenario, int kind) {
   return scenario->kind == (kind == GATED_SMALL ? GATED : kind);
@@ -1071,12 +1095,14 @@ static bool is_for(const struct crowd_scenario *scenario, int kind) {
 
 int main(int argc, char **argv) {
   crowd_begin(argc, argv);
-  bool all = harness.full || argc > 2;
+  bool all = harness.full || *harness.only_layout;
   for (int kind = 0; kind < KINDS; kind++)
     for (size_t l = 0; l < CROWD_LAYOUTS; l++) {
       const struct layout *layout = crowd_layout(&kinds[kind], l);
       bool open = false;
       if (!all && l != (kind == GATED ? 0 : 1)) /* a wrap on the ring where everything is near */
+        continue;
+      if (!all && harness.sigkill && kind == GATED_SMALL)
         continue;
       for (size_t s = 0; s < sizeof scenarios / sizeof scenarios[0]; s++) {
         if (!is_for(&scenarios[s], kind) || !harness_wants(scenarios[s].name, layout))
@@ -1085,10 +1111,15 @@ int main(int argc, char **argv) {
           harness_ring(layout, kinds[kind].options);
           open = true;
         }
-        step_scenario(&scenarios[s]);
+        if (harness.sigkill)
+          kill_in_scenario(&scenarios[s]);
+        else
+          step_scenario(&scenarios[s]);
       }
       if (open)
         harness_drop();
     }
-  return harness_end("killed at every instruction, many");
+  if (harness.sigkill)
+    return harness_end("true SIGKILLs, many producers", "killed, each at another instruction");
+  return harness_end("kill points, many producers", "distinct states judged");
 }

@@ -397,7 +397,7 @@ int main(void) {
   in_child(with_holes, &(struct ringbus_create_options){.capacity = 4096, .many_producers = true});
   in_child(with_holes, &(struct ringbus_create_options){.capacity = 4096, .overwrite = true});
   refuse_each();
-  printf("%u cases\n", cases);
+  printf("figure: faults | %u cases of limits, full disks, holes and refused calls\n", cases);
   test_remove_directory();
   return 0;
 }

@@ -569,6 +569,7 @@ int main(int count, char **arguments) {
   const char *only = count > 1 ? arguments[1] : "";
   char directory[] = "/dev/shm/ringbus-no-syscalls-XXXXXX";
   bool fine = true;
+  uint64_t messages = 0;
   setvbuf(stdout, NULL, _IOLBF, 0);
   signal(SIGPIPE, SIG_IGN); /* whoever reads along may go; the files are removed all the same */
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -578,8 +579,10 @@ int main(int count, char **arguments) {
   }
   snprintf(ring_path, sizeof ring_path, "%s/ring", directory);
   for (size_t i = 0; i < sizeof topologies / sizeof *topologies; i++)
-    if (strstr(topologies[i].name, only))
+    if (strstr(topologies[i].name, only)) {
       fine = messages_pass(&topologies[i]) && fine;
+      messages += all_messages();
+    }
   memset(shared, 0, sizeof *shared);
   self = 0;
   fine = make_ring(&many) == 0 && fine;
@@ -588,5 +591,7 @@ int main(int count, char **arguments) {
   fine = control_dies("waits for a message", wait_for_a_message) && fine;
   unlink(ring_path);
   rmdir(directory);
+  printf("figure: no system call on the hot path | %llu messages under a filter that kills\n",
+         (unsigned long long)messages);
   return fine ? 0 : 1;
 }

@@ -828,7 +828,7 @@ int main(int argc, char **argv) {
     messages += storm(number, now);
     done += now;
   }
-  printf("storm: %llu kills, %llu messages, %llu bad\n", (unsigned long long)done,
-         (unsigned long long)messages, (unsigned long long)logs->bad);
+  printf("figure: random SIGKILLs of all roles | %llu kills, %llu messages, %llu bad\n",
+         (unsigned long long)done, (unsigned long long)messages, (unsigned long long)logs->bad);
   return logs->bad != 0;
 }

@@ -355,6 +355,7 @@ int main(void) {
   static const uint64_t capacities[] = {4096, 16384, 1 << 20, 8192};
   static const uint64_t starts[] = {0, (UINT64_C(1) << 32) - 128000, (UINT64_C(1) << 63) - 128000,
                                     UINT64_MAX - 127999};
+  uint64_t runs = 0, messages = 0;
   /* In 36 rounds each topology meets each wake mode with each way to wait, and with each capacity. */
   for (uint64_t round = 0; round < test_scaled(2, 36); round++)
     for (size_t i = 0; i < sizeof topologies / sizeof topologies[0]; i++) {
@@ -367,6 +368,10 @@ int main(void) {
       if (run.wait == RINGBUS_WAIT_SPIN) /* many that spin on two cores take turns by time slice */
         run.messages /= 50;
       go(&run);
+      messages += run.messages * (uint64_t)run.topology.authors;
+      runs++;
     }
+  printf("figure: topologies | %llu runs, %llu messages, every byte looked at\n",
+         (unsigned long long)runs, (unsigned long long)messages);
   return 0;
 }

@@ -489,5 +489,7 @@ int main(int count, char **arguments) {
   run_holders();
   for (size_t i = 0; i < sizeof configurations / sizeof configurations[0]; i++)
     run(&configurations[i]);
+  printf("figure: no data race, one producer | %llu messages in each of %zu configurations\n",
+         (unsigned long long)messages, sizeof configurations / sizeof configurations[0]);
   return 0;
 }
