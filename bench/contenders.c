@@ -391,7 +391,7 @@ static const struct bench_contender own[] = {
     WAKEUP("POSIX mq", queue, queue, BENCH_QUEUES, NULL),
 };
 
-/* Those that are not built, for want of their library, are no symbols. */
+/* Those that are not built, for want of their library, are no symbols; some want something at run time. */
 static const struct {
   const char *package;
   const struct bench_peer *peer;
@@ -399,7 +399,8 @@ static const struct {
     {"libck-dev", &bench_peer_ck},       {"libdpdk-dev", &bench_peer_dpdk},
     {"libqb-dev", &bench_peer_libqb},    {"libatomic-queue-dev", &bench_peer_atomic_queue},
     {"libboost-dev", &bench_peer_boost}, {"libzmq3-dev", &bench_peer_zmq},
-    {"libnng-dev", &bench_peer_nng},
+    {"libnng-dev", &bench_peer_nng},     {"libiceoryx-posh-dev libacl1-dev", &bench_peer_iceoryx},
+    {"python3", &bench_peer_python},
 };
 
 const struct bench_contender *bench_contender[BENCH_MAX_CONTENDERS];
@@ -420,7 +421,7 @@ void bench_list_contenders(void) {
   for (unsigned i = 0; i < bench_alone_count; i++)
     add_all(bench_alone[i].contender, bench_alone[i].contenders);
   for (unsigned i = 0; i < sizeof peers / sizeof *peers; i++)
-    if (peers[i].peer)
+    if (peers[i].peer && (!peers[i].peer->is_there || peers[i].peer->is_there()))
       add_all(peers[i].peer->contender, peers[i].peer->contenders);
     else
       length += (size_t)snprintf(bench_missing + length, sizeof bench_missing - length, " %s",
