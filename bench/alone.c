@@ -125,8 +125,9 @@ static void make_crowded(void) { make_attached(CROWDED); }
 static void make_small_faulted(void) { make_attached(SMALL_FAULTED); }
 static void make_large_faulted(void) { make_attached(LARGE_FAULTED); }
 
-static ringbus_ring *open_ring(const struct bench *bench) {
-  const struct ringbus_open_options options = {.prefault = attached[which(bench)].prefault};
+static ringbus_ring *open_ring(const struct bench *bench, bool timed) {
+  const struct ringbus_open_options options = {.prefault =
+                                                   timed && attached[which(bench)].prefault};
   ringbus_ring *ring;
   const int result = ringbus_ring_open_fd(attached_to[which(bench)], &options, &ring);
   if (result != 0)
@@ -145,7 +146,7 @@ static uint64_t come_and_go(struct bench *bench, bool producing) {
     ringbus_consumer *consumer;
     struct ringbus_message message;
     bench_number(bench->out, BENCH_MESSAGE, number);
-    ringbus_ring *ring = open_ring(bench);
+    ringbus_ring *ring = open_ring(bench, producing);
     int result = ringbus_producer_attach(ring, NULL, &producer);
     if (result == 0)
       result = ringbus_producer_send(producer, bench->out, BENCH_MESSAGE, 0);
@@ -156,7 +157,7 @@ static uint64_t come_and_go(struct bench *bench, bool producing) {
     if (result == 0)
       result = ringbus_ring_close(ring);
     start = bench_now();
-    ring = open_ring(bench);
+    ring = open_ring(bench, !producing);
     if (result == 0)
       result = ringbus_consumer_attach(ring, &in_group, &consumer);
     if (result == 0)

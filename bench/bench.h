@@ -24,13 +24,15 @@
  *   writer ─┼─▶ reader      writer ─┤                 writer ─┤                         ├─▶ reader:
  *   writer ─┘               └─▶ reader: all           └─▶ member: the others    writer ─┘   what it can
  *
+ * Curves are crowds, too: each of one thing that changes from point to point.
+ *
  * Who is alone on his core waits by looking again, as above; who shares it yields. A core goes from
  * one process to the next every few milliseconds, so slices of crowds are four times as long.
  *
  *   main.c        the processes, the schedule
  *   options.c     what is asked for
  *   contenders.c  how each contender passes a message from one process to the other
- *   peers/        the same for contenders that need a library
+ *   peers/        the same for contenders that need a library, or another language
  *   sides.h       what is made of that for each bench
  *   alone.c       what is measured in one process
  *   crowd.c       how crowds do, and a slice of one

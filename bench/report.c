@@ -160,6 +160,7 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
   static const char *const format[BENCH_KINDS] = {[BENCH_PINGPONG] = "%u B both ways",
                                                   [BENCH_WAKEUP] = "%u B, to a sleeper",
                                                   [BENCH_ATTACH] = "until the first %u B"};
+  const int width = kind == BENCH_ATTACH ? 28 : 22;
   const struct bench_row *before = NULL;
   for (unsigned i = 0; i < results->row_count; i++) {
     const struct bench_row *row = &results->rows[i];
@@ -172,11 +173,11 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
         (void)snprintf(head, sizeof head, "%u B, %u/s", bytes_of(row), row->rate);
       else
         (void)snprintf(head, sizeof head, format[kind], bytes_of(row));
-      printf("%-22s %10s %6s %6s %6s %6s", head, "p50", "p90", "p99", "p99.9", "max");
+      printf("%-*s %10s %6s %6s %6s %6s", width, head, "p50", "p90", "p99", "p99.9", "max");
       printf(kind == BENCH_PACED ? " %6s %8s\n" : "\n", "late", "sent/s");
     }
     before = row;
-    printf("%-22s", row->name);
+    printf("%-*s", width, row->name);
     print_time(found.median);
     printf("±%2.0f%%", spread(&found));
     print_time(bench_percentile(found.latency, 0.9));

@@ -71,6 +71,7 @@ iox::RouDiConfig_t chunks() {
   (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
   const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
   (void)dup2(nowhere, STDOUT_FILENO);
+  (void)dup2(nowhere, STDERR_FILENO); // it tells how much memory it reserves
   be_quiet();
   if (getppid() == bench_pid && !is_there_already()) {
     using iox::roudi::RouDi;
