@@ -136,7 +136,7 @@ points_of() { jq -r "[.results[] | select(.contender == \"ringbus by $1\") | .$2
 for several in groups producers; do
   [ "$(points_of $several count)" = "1 2 3 4 5 6 7 8" ] || fail "other numbers of $several"
 done
-jq -e '[.results[] | .median > 0 and .bench == "curves"] | all' curves >shown || fail "nothing measured"
+jq -e '[.results[] | .slices == 1 and .bench == "curves"] | all' curves >shown || fail "not measured"
 
 test_that "a table has a line for each contender"
 "$bench" "${moment[@]}" throughput pingpong publish overwrite --sizes 64 >table 2>errors ||
