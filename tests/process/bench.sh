@@ -241,7 +241,7 @@ leaves_no_name() {
 }
 
 test_that "who is interrupted finishes a slice and tells what was measured"
-start "$bench" --slices 100000 --slice-ms 1 --disturbed pingpong --json >json 2>errors </dev/null
+start "$bench" --slices 100000 --slice-ms 1 --disturbed pingpong --json --only bare,ringbus,pipe,POSIX >json 2>errors </dev/null
 until_true has_children "$started"
 children=$(children_of "$started")
 sleep 0.5
@@ -260,6 +260,20 @@ children=$(children_of "$started")
 kill -KILL "$started"
 ends "$started" 137 "the bench"
 until_true are_gone $children
+
+test_that "who is killed leaves neither the daemon of iceoryx nor its names"
+names_of_iceoryx() { find /dev/shm/iceoryx_mgmt /tmp/roudi /tmp/ringbus-bench."$started".* 2>/dev/null; }
+has_all_names() { [ "$(names_of_iceoryx | wc -l)" = 6 ]; } # two sockets, with a lock each
+has_no_name() { [ -z "$(names_of_iceoryx)" ]; }
+if grep -qxF iceoryx contenders && [ ! -e /dev/shm/iceoryx_mgmt ]; then
+  start "$bench" --slices 100000 pingpong --only iceoryx >table 2>errors </dev/null
+  until_true has_all_names
+  children=$(children_of "$started")
+  kill -KILL "$started"
+  ends "$started" 137 "the bench"
+  until_true are_gone $children
+  has_no_name || fail "left: $(names_of_iceoryx)"
+fi
 
 test_that "a message that is lost, torn, repeated or changed ends the run"
 for fault in send:lose send:repeat send:first send:middle send:last commit:lose commit:middle \
