@@ -244,7 +244,7 @@ test_that "who is interrupted finishes a slice and tells what was measured"
 start "$bench" --slices 100000 --slice-ms 1 --disturbed pingpong --json --only bare,ringbus,pipe,POSIX >json 2>errors </dev/null
 until_true has_children "$started"
 children=$(children_of "$started")
-sleep 0.5
+sleep 2 # a slice has been measured
 leaves_no_name "$started"
 kill -INT "$started"
 ends "$started" 130 "the bench"
