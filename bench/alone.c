@@ -85,29 +85,58 @@ static uint64_t publish(struct bench *bench) {
 
 /* ---------------------------------------------------------------- from opening to the first message */
 
-enum { SMALL, LARGE, CAPACITIES };
-static const uint64_t capacity[CAPACITIES] = {UINT64_C(1) << 20, UINT64_C(1) << 30};
-static int attached_to[CAPACITIES];
+/* Each kind of ring is a peer of its own, behind those of publish. */
+enum { MEMBARRIER, FENCE, NEVER, FIRST_ATTACHED };
+enum { SMALL, LARGE, HUGE, CROWDED, SMALL_FAULTED, LARGE_FAULTED, ATTACHED };
+static const struct {
+  uint64_t capacity;
+  uint32_t places; /* for participants; 0: as the library has them */
+  bool prefault;
+} attached[ATTACHED] = {
+    [SMALL] = {.capacity = UINT64_C(1) << 20},
+    [LARGE] = {.capacity = UINT64_C(1) << 30},
+    [HUGE] = {.capacity = UINT64_C(1) << 34},
+    [CROWDED] = {.capacity = UINT64_C(1) << 20, .places = 1023},
+    [SMALL_FAULTED] = {.capacity = UINT64_C(1) << 20, .prefault = true},
+    [LARGE_FAULTED] = {.capacity = UINT64_C(1) << 30, .prefault = true},
+};
+static int attached_to[ATTACHED];
 
-static void make_small(void) {
-  const struct ringbus_create_options options = {.capacity = capacity[SMALL]};
-  attached_to[SMALL] = bench_make_ring(&options);
-}
-static void make_large(void) {
-  const struct ringbus_create_options options = {.capacity = capacity[LARGE]};
-  attached_to[LARGE] = bench_make_ring(&options);
+static unsigned which(const struct bench *bench) {
+  return (unsigned)(bench_contender[bench->row->contender]->peer - &bench_alone[FIRST_ATTACHED]);
 }
 
-static ringbus_ring *open_ring(int fd) {
+/* Rings of one size are one. */
+static void make_attached(unsigned kind) {
+  const struct ringbus_create_options options = {.capacity = attached[kind].capacity,
+                                                 .max_participants = attached[kind].places};
+  for (unsigned i = 0; i < ATTACHED; i++)
+    if (attached_to[i] && attached[i].capacity == attached[kind].capacity &&
+        attached[i].places == attached[kind].places) {
+      attached_to[kind] = attached_to[i];
+      return;
+    }
+  attached_to[kind] = bench_make_ring(&options);
+}
+static void make_small(void) { make_attached(SMALL); }
+static void make_large(void) { make_attached(LARGE); }
+static void make_huge(void) { make_attached(HUGE); }
+static void make_crowded(void) { make_attached(CROWDED); }
+static void make_small_faulted(void) { make_attached(SMALL_FAULTED); }
+static void make_large_faulted(void) { make_attached(LARGE_FAULTED); }
+
+static ringbus_ring *open_ring(const struct bench *bench, bool timed) {
+  const struct ringbus_open_options options = {.prefault =
+                                                   timed && attached[which(bench)].prefault};
   ringbus_ring *ring;
-  const int result = ringbus_ring_open_fd(fd, NULL, &ring);
+  const int result = ringbus_ring_open_fd(attached_to[which(bench)], &options, &ring);
   if (result != 0)
     bench_fail("opening a ring", result);
   return ring;
 }
 
 /* A producer comes, sends a message and goes; a consumer comes, takes it and goes. One of both is timed. */
-static uint64_t come_and_go(struct bench *bench, int fd, bool producing) {
+static uint64_t come_and_go(struct bench *bench, bool producing) {
   const struct ringbus_consumer_options in_group = {.group = "bench"}; /* one that stays */
   const int64_t end = bench_now() + bench->slice_ns;
   uint64_t number = 0;
@@ -117,7 +146,7 @@ static uint64_t come_and_go(struct bench *bench, int fd, bool producing) {
     ringbus_consumer *consumer;
     struct ringbus_message message;
     bench_number(bench->out, BENCH_MESSAGE, number);
-    ringbus_ring *ring = open_ring(fd);
+    ringbus_ring *ring = open_ring(bench, producing);
     int result = ringbus_producer_attach(ring, NULL, &producer);
     if (result == 0)
       result = ringbus_producer_send(producer, bench->out, BENCH_MESSAGE, 0);
@@ -128,7 +157,7 @@ static uint64_t come_and_go(struct bench *bench, int fd, bool producing) {
     if (result == 0)
       result = ringbus_ring_close(ring);
     start = bench_now();
-    ring = open_ring(fd);
+    ring = open_ring(bench, !producing);
     if (result == 0)
       result = ringbus_consumer_attach(ring, &in_group, &consumer);
     if (result == 0)
@@ -150,21 +179,23 @@ static uint64_t come_and_go(struct bench *bench, int fd, bool producing) {
   return number;
 }
 
-/* What the system charges for a mapping and its first word. */
-static uint64_t map_and_look(struct bench *bench, unsigned which) {
+/* What the system charges for a mapping of as many bytes and its first word. */
+static uint64_t map_and_look(struct bench *bench) {
+  const uint64_t bytes = attached[which(bench)].capacity;
   const int64_t end = bench_now() + bench->slice_ns;
   char path[64];
   uint64_t number = 0;
   int64_t start;
-  (void)snprintf(path, sizeof path, "/proc/self/fd/%d", attached_to[which]);
+  (void)snprintf(path, sizeof path, "/proc/self/fd/%d", attached_to[which(bench)]);
   while ((start = bench_now()) < end) {
     const int fd = open(path, O_RDWR | O_CLOEXEC);
-    char *mapped = mmap(NULL, capacity[which], PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | (attached[which(bench)].prefault ? MAP_POPULATE : 0), fd, 0);
     if (fd < 0 || mapped == MAP_FAILED)
       bench_fail("a mapping", -errno);
     bench_touch((void *)(uintptr_t) * (volatile uint64_t *)(void *)mapped);
     bench_record(&bench->shared->latency, bench_now() - start);
-    (void)munmap(mapped, capacity[which]);
+    (void)munmap(mapped, bytes);
     (void)close(fd);
     number++;
   }
@@ -172,20 +203,8 @@ static uint64_t map_and_look(struct bench *bench, unsigned which) {
   return number;
 }
 
-static uint64_t map_small(struct bench *bench) { return map_and_look(bench, SMALL); }
-static uint64_t map_large(struct bench *bench) { return map_and_look(bench, LARGE); }
-static uint64_t produce_small(struct bench *bench) {
-  return come_and_go(bench, attached_to[SMALL], true);
-}
-static uint64_t produce_large(struct bench *bench) {
-  return come_and_go(bench, attached_to[LARGE], true);
-}
-static uint64_t consume_small(struct bench *bench) {
-  return come_and_go(bench, attached_to[SMALL], false);
-}
-static uint64_t consume_large(struct bench *bench) {
-  return come_and_go(bench, attached_to[LARGE], false);
-}
+static uint64_t produce_first(struct bench *bench) { return come_and_go(bench, true); }
+static uint64_t consume_first(struct bench *bench) { return come_and_go(bench, false); }
 
 /* ---------------------------------------------------------------- all of them */
 
@@ -195,29 +214,39 @@ static uint64_t consume_large(struct bench *bench) {
     name, kind, channel, &bench_alone[peer], {NULL, side}, { NULL, stand_by }                      \
   }
 
-enum { MEMBARRIER, FENCE, NEVER, ATTACH_SMALL, ATTACH_LARGE };
 static const struct bench_contender by_membarrier[] = {
     ALONE("wake by membarrier", BENCH_PUBLISH, BENCH_MEMORY, MEMBARRIER, publish)};
 static const struct bench_contender by_fence[] = {
     ALONE("wake by fence", BENCH_PUBLISH, BENCH_MEMORY, FENCE, publish)};
 static const struct bench_contender never[] = {
     ALONE("wake never", BENCH_PUBLISH, BENCH_MEMORY, NEVER, publish)};
-static const struct bench_contender small[] = {
-    ALONE("bare mapping, 1 MiB", BENCH_ATTACH, BENCH_MEMORY, ATTACH_SMALL, map_small),
-    ALONE("producer, 1 MiB", BENCH_ATTACH, BENCH_MEMORY, ATTACH_SMALL, produce_small),
-    ALONE("consumer, 1 MiB", BENCH_ATTACH, BENCH_MEMORY, ATTACH_SMALL, consume_small),
-};
-static const struct bench_contender large[] = {
-    ALONE("bare mapping, 1 GiB", BENCH_ATTACH, BENCH_LARGE_RINGS, ATTACH_LARGE, map_large),
-    ALONE("producer, 1 GiB", BENCH_ATTACH, BENCH_LARGE_RINGS, ATTACH_LARGE, produce_large),
-    ALONE("consumer, 1 GiB", BENCH_ATTACH, BENCH_LARGE_RINGS, ATTACH_LARGE, consume_large),
-};
 
+#define ATTACH(what, channel, kind)                                                                \
+  {                                                                                                \
+    ALONE("bare mapping, " what, BENCH_ATTACH, channel, FIRST_ATTACHED + kind, map_and_look),      \
+        ALONE("producer, " what, BENCH_ATTACH, channel, FIRST_ATTACHED + kind, produce_first),     \
+        ALONE("consumer, " what, BENCH_ATTACH, channel, FIRST_ATTACHED + kind, consume_first),     \
+  }
+static const struct bench_contender small[] = ATTACH("1 MiB", BENCH_MEMORY, SMALL);
+static const struct bench_contender large[] = ATTACH("1 GiB", BENCH_LARGE_RINGS, LARGE);
+static const struct bench_contender huge[] = ATTACH("16 GiB", BENCH_HUGE_RINGS, HUGE);
+static const struct bench_contender crowded[] = ATTACH("1023 places", BENCH_MEMORY, CROWDED);
+static const struct bench_contender small_faulted[] =
+    ATTACH("1 MiB faulted", BENCH_MEMORY, SMALL_FAULTED);
+static const struct bench_contender large_faulted[] =
+    ATTACH("1 GiB faulted", BENCH_LARGE_RINGS, LARGE_FAULTED);
+
+#define ALL_OF(contenders, waits, make, open)                                                      \
+  { contenders, sizeof contenders / sizeof *contenders, waits, make, open, NULL }
 const struct bench_peer bench_alone[] = {
-    [MEMBARRIER] = {by_membarrier, 1, false, NULL, open_membarrier},
-    [FENCE] = {by_fence, 1, false, NULL, open_fence},
-    [NEVER] = {never, 1, false, NULL, open_never},
-    [ATTACH_SMALL] = {small, sizeof small / sizeof *small, true, make_small, NULL},
-    [ATTACH_LARGE] = {large, sizeof large / sizeof *large, true, make_large, NULL},
+    [MEMBARRIER] = {by_membarrier, 1, false, NULL, open_membarrier, NULL},
+    [FENCE] = {by_fence, 1, false, NULL, open_fence, NULL},
+    [NEVER] = {never, 1, false, NULL, open_never, NULL},
+    [FIRST_ATTACHED + SMALL] = ALL_OF(small, true, make_small, NULL),
+    [FIRST_ATTACHED + LARGE] = ALL_OF(large, true, make_large, NULL),
+    [FIRST_ATTACHED + HUGE] = ALL_OF(huge, true, make_huge, NULL),
+    [FIRST_ATTACHED + CROWDED] = ALL_OF(crowded, true, make_crowded, NULL),
+    [FIRST_ATTACHED + SMALL_FAULTED] = ALL_OF(small_faulted, true, make_small_faulted, NULL),
+    [FIRST_ATTACHED + LARGE_FAULTED] = ALL_OF(large_faulted, true, make_large_faulted, NULL),
 };
 const unsigned bench_alone_count = sizeof bench_alone / sizeof *bench_alone;

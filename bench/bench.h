@@ -24,13 +24,15 @@
  *   writer ─┼─▶ reader      writer ─┤                 writer ─┤                         ├─▶ reader:
  *   writer ─┘               └─▶ reader: all           └─▶ member: the others    writer ─┘   what it can
  *
+ * Curves are crowds, too: each of one thing that changes from point to point.
+ *
  * Who is alone on his core waits by looking again, as above; who shares it yields. A core goes from
  * one process to the next every few milliseconds, so slices of crowds are four times as long.
  *
  *   main.c        the processes, the schedule
  *   options.c     what is asked for
  *   contenders.c  how each contender passes a message from one process to the other
- *   peers/        the same for contenders that need a library
+ *   peers/        the same for contenders that need a library, or another language
  *   sides.h       what is made of that for each bench
  *   alone.c       what is measured in one process
  *   crowd.c       how crowds do, and a slice of one
@@ -74,7 +76,7 @@ extern "C" {
 enum { BENCH_SIZES = 6, BENCH_MAX_RATES = 8, BENCH_MAX_ONLY = 32 };
 extern const uint32_t bench_size[BENCH_SIZES];
 
-enum { BENCH_MAX_CPUS = 16, BENCH_MANY = 4, BENCH_WORKERS = BENCH_MANY + 1 };
+enum { BENCH_MAX_CPUS = 16, BENCH_MANY = 8, BENCH_WORKERS = BENCH_MANY + 1 };
 
 enum { BENCH_THERE, BENCH_BACK, BENCH_WAYS };
 
@@ -116,6 +118,7 @@ enum bench_channel {
   BENCH_SOCKETS,
   BENCH_QUEUES,
   BENCH_LARGE_RINGS, /* of 1 GiB, to attach to */
+  BENCH_HUGE_RINGS,  /* of 16 GiB */
   BENCH_NAMED,       /* memory of peers that give it a name in /dev/shm */
   BENCH_CHANNELS
 };
@@ -135,6 +138,7 @@ struct bench {
   unsigned turns;   /* of waiting loops */
   bool leads;       /* the producer, and whoever begins round trips */
   bool eager;       /* does not pause while it waits */
+  pid_t helper;     /* a process whose time on the core is this one's, or 0 */
   bool shares_core; /* with another process of the bench, so whoever waits yields */
   unsigned cpus;    /* 1: nothing is pinned */
   int cpu[BENCH_MAX_CPUS];
@@ -157,6 +161,7 @@ enum bench_kind {
   BENCH_FAN_OUT,
   BENCH_SHARED,
   BENCH_OVERWRITE,
+  BENCH_CURVES,
   BENCH_KINDS
 };
 extern const char *const bench_kind_name[BENCH_KINDS];
@@ -203,6 +208,7 @@ struct bench_peer {
    * into the next slices. */
   void (*make)(void);
   void (*open)(struct bench *bench, uint32_t size);
+  bool (*is_there)(void); /* if that is known only at run time; NULL: it is */
 };
 #define BENCH_PEER extern const struct bench_peer __attribute__((weak))
 extern const struct bench_peer bench_alone[];
@@ -214,6 +220,8 @@ BENCH_PEER bench_peer_atomic_queue;
 BENCH_PEER bench_peer_boost;
 BENCH_PEER bench_peer_zmq;
 BENCH_PEER bench_peer_nng;
+BENCH_PEER bench_peer_iceoryx;
+BENCH_PEER bench_peer_python;
 
 enum { BENCH_MAX_CONTENDERS = 128 };
 extern const struct bench_contender *bench_contender[BENCH_MAX_CONTENDERS];
@@ -228,29 +236,36 @@ void bench_prepare(struct bench *bench, uint32_t size);
 
 /* How many there are of those who are several, and where: on one core, with the single one on another;
  * or spread over all cores, that of the single one last. */
-struct bench_column {
+struct bench_point {
   unsigned count;
   bool spread;
+  /* Curves: 0 is BENCH_MESSAGE, BENCH_RING, what the library takes. */
+  uint32_t size;
+  uint64_t ring_bytes;
+  unsigned places; /* for participants */
 };
 enum { BENCH_COLUMNS = 5 };
-extern const struct bench_column bench_columns[BENCH_COLUMNS];
+extern const struct bench_point bench_columns[BENCH_COLUMNS];
 
 struct bench_crowd {
   const char *name;
   enum bench_kind kind;
   enum { BENCH_SEND, BENCH_BATCHES, BENCH_PIPE, BENCH_SOCKET } way;
-  unsigned most;       /* of those who are several */
-  bool many_producers; /* the ring */
+  unsigned most;                    /* of those who are several */
+  bool many_producers;              /* the ring */
+  const struct bench_point *points; /* bench_columns, or a curve's */
+  unsigned point_count;
 };
 extern const struct bench_crowd bench_crowds[];
 extern const unsigned bench_crowd_count;
 
 /* Whether this machine and this contender have that column. */
-bool bench_crowd_has(const struct bench *bench, const struct bench_crowd *crowd, unsigned column);
+bool bench_crowd_has(const struct bench *bench, const struct bench_crowd *crowd, unsigned point);
 /* value: million messages received a second, by all readers together; of those sent, how many percent.
  * False if other processes took a core meanwhile. */
-bool bench_crowd_slice(struct bench *bench, const struct bench_crowd *crowd, unsigned column,
+bool bench_crowd_slice(struct bench *bench, const struct bench_crowd *crowd, unsigned point,
                        double value[2]);
+uint32_t bench_crowd_bytes(const struct bench_point *point);
 
 /* ---------------------------------------------------------------- ends.c */
 
@@ -314,6 +329,8 @@ static inline int64_t bench_now(void) {
 void bench_compare_clocks(struct bench *bench);
 /* The time that this process has had on a core. */
 int64_t bench_cpu_time(void);
+/* That of another one; 0: there is none. */
+int64_t bench_cpu_time_of(pid_t process);
 /* How long this core has been idle since the machine started, to 10 ms; -1 if nobody tells. */
 int64_t bench_idle_time(int cpu);
 /* The first two CPUs that this process may use; returns how many there are (1 or 2). */
@@ -355,9 +372,9 @@ struct bench_row {
   enum bench_kind kind;
   unsigned contender; /* of bench_contenders, or of bench_crowds */
   const char *name;
-  unsigned size;   /* of bench_size, or of all crowds */
-  unsigned rate;   /* paced: messages a second */
-  unsigned column; /* crowds */
+  unsigned size;  /* of bench_size, or of all crowds */
+  unsigned rate;  /* paced: messages a second */
+  unsigned point; /* crowds: of its points */
 };
 
 struct bench_sample {

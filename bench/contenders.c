@@ -391,7 +391,40 @@ static const struct bench_contender own[] = {
     WAKEUP("POSIX mq", queue, queue, BENCH_QUEUES, NULL),
 };
 
-/* Those that are not built, for want of their library, are no symbols. */
+/* ---------------------------------------------------------------- ringbus as it waits by default */
+
+/* It looks for some microseconds before it sleeps; the rings above have consumers that sleep at once. */
+static int default_ring[BENCH_WAYS];
+
+static void make_default(void) {
+  const struct ringbus_create_options options = {.capacity = BENCH_RING};
+  for (unsigned way = 0; way < BENCH_WAYS; way++)
+    default_ring[way] = bench_make_ring(&options);
+}
+
+static void open_default(struct bench *bench, uint32_t size) {
+  static ringbus_producer *producer;
+  static ringbus_consumer *consumer;
+  (void)size;
+  if (!producer) {
+    producer = bench_produce_in(default_ring[way_out(bench)]);
+    consumer = bench_consume_from(default_ring[way_in(bench)],
+                                  (struct ringbus_consumer_options){.group = NULL}, bench);
+  }
+  bench->producer = producer;
+  bench->consumer = consumer;
+}
+
+static const struct bench_peer by_default;
+static const struct bench_contender own_by_default[] = {
+    PINGPONG("ringbus, default wait", send, wait, BENCH_MEMORY, &by_default),
+    PACED("ringbus, default wait", send, wait, BENCH_MEMORY, &by_default),
+};
+static const struct bench_peer by_default = PEER(own_by_default, false, make_default, open_default);
+
+/* ---------------------------------------------------------------- all of them */
+
+/* Those that are not built, for want of their library, are no symbols; some want something at run time. */
 static const struct {
   const char *package;
   const struct bench_peer *peer;
@@ -399,7 +432,8 @@ static const struct {
     {"libck-dev", &bench_peer_ck},       {"libdpdk-dev", &bench_peer_dpdk},
     {"libqb-dev", &bench_peer_libqb},    {"libatomic-queue-dev", &bench_peer_atomic_queue},
     {"libboost-dev", &bench_peer_boost}, {"libzmq3-dev", &bench_peer_zmq},
-    {"libnng-dev", &bench_peer_nng},
+    {"libnng-dev", &bench_peer_nng},     {"libiceoryx-posh-dev libacl1-dev", &bench_peer_iceoryx},
+    {"python3", &bench_peer_python},
 };
 
 const struct bench_contender *bench_contender[BENCH_MAX_CONTENDERS];
@@ -417,10 +451,11 @@ char bench_missing[160];
 void bench_list_contenders(void) {
   size_t length = 0;
   add_all(own, sizeof own / sizeof *own);
+  add_all(own_by_default, by_default.contenders);
   for (unsigned i = 0; i < bench_alone_count; i++)
     add_all(bench_alone[i].contender, bench_alone[i].contenders);
   for (unsigned i = 0; i < sizeof peers / sizeof *peers; i++)
-    if (peers[i].peer)
+    if (peers[i].peer && (!peers[i].peer->is_there || peers[i].peer->is_there()))
       add_all(peers[i].peer->contender, peers[i].peer->contenders);
     else
       length += (size_t)snprintf(bench_missing + length, sizeof bench_missing - length, " %s",

@@ -16,28 +16,73 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-const struct bench_column bench_columns[BENCH_COLUMNS] = {
-    {1, false}, {2, false}, {2, true}, {4, false}, {4, true}};
+const struct bench_point bench_columns[BENCH_COLUMNS] = {{.count = 1},
+                                                         {.count = 2},
+                                                         {.count = 2, .spread = true},
+                                                         {.count = 4},
+                                                         {.count = 4, .spread = true}};
 
+/* ---------------------------------------------------------------- curves */
+
+/* Each of one thing that changes while the rest stays as it is. Whoever is alone is on a core of his own. */
+
+#define AT(ring_kib, bytes)                                                                        \
+  { .count = 1, .size = bytes, .ring_bytes = UINT64_C(ring_kib) << 10 }
+#define BY_RING(bytes)                                                                             \
+  {                                                                                                \
+    AT(16, bytes), AT(32, bytes), AT(64, bytes), AT(128, bytes), AT(256, bytes), AT(512, bytes),   \
+        AT(1024, bytes), AT(2048, bytes), AT(4096, bytes), AT(8192, bytes), AT(16384, bytes),      \
+        AT(32768, bytes), AT(65536, bytes)                                                         \
+  }
+static const struct bench_point by_ring[] = BY_RING(64);
+static const struct bench_point by_ring_long[] = BY_RING(1024);
+static const struct bench_point by_size[] = {
+    AT(1024, 8),     AT(1024, 16),     AT(1024, 32),     AT(1024, 64),    AT(1024, 128),
+    AT(1024, 256),   AT(1024, 512),    AT(1024, 1024),   AT(1024, 2048),  AT(1024, 4096),
+    AT(16384, 8192), AT(16384, 16384), AT(16384, 32768), AT(16384, 65536)};
+static const struct bench_point by_count[] = {{.count = 1},
+                                              {.count = 2, .spread = true},
+                                              {.count = 3, .spread = true},
+                                              {.count = 4, .spread = true},
+                                              {.count = 5, .spread = true},
+                                              {.count = 6, .spread = true},
+                                              {.count = 7, .spread = true},
+                                              {.count = 8, .spread = true}};
+/* A ring so small that the producer looks through the places often. */
+#define PLACES(number)                                                                             \
+  { .count = 1, .ring_bytes = UINT64_C(1) << 16, .places = number }
+static const struct bench_point by_places[] = {PLACES(3), PLACES(15), PLACES(63), PLACES(255),
+                                               PLACES(1023)};
+
+/* ---------------------------------------------------------------- all of them */
+
+#define COLUMNS bench_columns, BENCH_COLUMNS
+#define ALL(points) points, sizeof points / sizeof *points
 const struct bench_crowd bench_crowds[] = {
-    {"ringbus, 1 producer only", BENCH_FAN_IN, BENCH_SEND, 1, false},
-    {"  the same, batches", BENCH_FAN_IN, BENCH_BATCHES, 1, false},
-    {"ringbus send, recv", BENCH_FAN_IN, BENCH_SEND, 4, true},
-    {"ringbus batches", BENCH_FAN_IN, BENCH_BATCHES, 4, true},
-    {"pipe", BENCH_FAN_IN, BENCH_PIPE, 4, false},
-    {"seqpacket socket", BENCH_FAN_IN, BENCH_SOCKET, 4, false},
-    {"ringbus send, recv", BENCH_FAN_OUT, BENCH_SEND, 4, false},
-    {"ringbus batches", BENCH_FAN_OUT, BENCH_BATCHES, 4, false},
-    {"a pipe each", BENCH_FAN_OUT, BENCH_PIPE, 4, false},
-    {"a seqpacket socket each", BENCH_FAN_OUT, BENCH_SOCKET, 4, false},
-    {"ringbus send, recv", BENCH_SHARED, BENCH_SEND, 2, false},
-    {"ringbus batches", BENCH_SHARED, BENCH_BATCHES, 2, false},
-    {"pipe", BENCH_SHARED, BENCH_PIPE, 2, false},
-    {"seqpacket socket", BENCH_SHARED, BENCH_SOCKET, 2, false},
-    {"ringbus, 1 producer only", BENCH_OVERWRITE, BENCH_SEND, 1, false},
-    {"  the same, batches", BENCH_OVERWRITE, BENCH_BATCHES, 1, false},
-    {"ringbus send, recv", BENCH_OVERWRITE, BENCH_SEND, 2, true},
-    {"ringbus batches", BENCH_OVERWRITE, BENCH_BATCHES, 2, true},
+    {"ringbus, 1 producer only", BENCH_FAN_IN, BENCH_SEND, 1, false, COLUMNS},
+    {"  the same, batches", BENCH_FAN_IN, BENCH_BATCHES, 1, false, COLUMNS},
+    {"ringbus send, recv", BENCH_FAN_IN, BENCH_SEND, 4, true, COLUMNS},
+    {"ringbus batches", BENCH_FAN_IN, BENCH_BATCHES, 4, true, COLUMNS},
+    {"pipe", BENCH_FAN_IN, BENCH_PIPE, 4, false, COLUMNS},
+    {"seqpacket socket", BENCH_FAN_IN, BENCH_SOCKET, 4, false, COLUMNS},
+    {"ringbus send, recv", BENCH_FAN_OUT, BENCH_SEND, 4, false, COLUMNS},
+    {"ringbus batches", BENCH_FAN_OUT, BENCH_BATCHES, 4, false, COLUMNS},
+    {"a pipe each", BENCH_FAN_OUT, BENCH_PIPE, 4, false, COLUMNS},
+    {"a seqpacket socket each", BENCH_FAN_OUT, BENCH_SOCKET, 4, false, COLUMNS},
+    {"ringbus send, recv", BENCH_SHARED, BENCH_SEND, 2, false, COLUMNS},
+    {"ringbus batches", BENCH_SHARED, BENCH_BATCHES, 2, false, COLUMNS},
+    {"pipe", BENCH_SHARED, BENCH_PIPE, 2, false, COLUMNS},
+    {"seqpacket socket", BENCH_SHARED, BENCH_SOCKET, 2, false, COLUMNS},
+    {"ringbus, 1 producer only", BENCH_OVERWRITE, BENCH_SEND, 1, false, COLUMNS},
+    {"  the same, batches", BENCH_OVERWRITE, BENCH_BATCHES, 1, false, COLUMNS},
+    {"ringbus send, recv", BENCH_OVERWRITE, BENCH_SEND, 2, true, COLUMNS},
+    {"ringbus batches", BENCH_OVERWRITE, BENCH_BATCHES, 2, true, COLUMNS},
+    {"ringbus by ring size, 64 B", BENCH_CURVES, BENCH_SEND, 1, false, ALL(by_ring)},
+    {"ringbus by ring size, 1024 B", BENCH_CURVES, BENCH_SEND, 1, false, ALL(by_ring_long)},
+    {"ringbus by message size", BENCH_CURVES, BENCH_SEND, 1, false, ALL(by_size)},
+    {"ringbus by groups", BENCH_CURVES, BENCH_SEND, 8, false, ALL(by_count)},
+    {"ringbus by producers", BENCH_CURVES, BENCH_SEND, 8, true, ALL(by_count)},
+    {"ringbus by places", BENCH_CURVES, BENCH_SEND, 1, false, ALL(by_places)},
 };
 const unsigned bench_crowd_count = sizeof bench_crowds / sizeof *bench_crowds;
 
@@ -48,6 +93,7 @@ const unsigned bench_crowd_count = sizeof bench_crowds / sizeof *bench_crowds;
 struct run {
   const struct bench_crowd *crowd;
   unsigned writers, readers;
+  uint32_t size;
   int ring;
   unsigned channels; /* pipes or sockets: one, or one for each reader */
   int channel[BENCH_MANY][2];
@@ -67,26 +113,29 @@ static bool uses_ring(const struct bench_crowd *crowd) {
 
 /* ---------------------------------------------------------------- writing */
 
-/* put: one burst of messages, numbered from number; returns how many. */
+/* put: one burst of messages, numbered from number; returns how many. The size is a constant to the compiler,
+ * but not where curves are. */
 
-INLINE unsigned put_send(struct bench *bench, const struct run *run, uint64_t number) {
+INLINE unsigned put_send(struct bench *bench, const struct run *run, uint32_t size,
+                         uint64_t number) {
   int result;
   (void)run;
-  bench_number(bench->out, BENCH_MESSAGE, number);
-  while ((result = ringbus_producer_send(bench->producer, bench->out, BENCH_MESSAGE, 0)) == -EAGAIN)
+  bench_number(bench->out, size, number);
+  while ((result = ringbus_producer_send(bench->producer, bench->out, size, 0)) == -EAGAIN)
     bench_idle(bench);
   if (result != 0)
     bench_fail("send", result);
   return 1;
 }
 
-INLINE unsigned put_batch(struct bench *bench, const struct run *run, uint64_t number) {
+INLINE unsigned put_batch(struct bench *bench, const struct run *run, uint32_t size,
+                          uint64_t number) {
   struct iovec messages[BENCH_BATCH];
   (void)run;
   for (unsigned i = 0; i < BENCH_BATCH; i++) {
-    messages[i].iov_base = bench->out + (size_t)i * BENCH_MESSAGE;
-    messages[i].iov_len = BENCH_MESSAGE;
-    bench_number(messages[i].iov_base, BENCH_MESSAGE, number + i);
+    messages[i].iov_base = bench->out + (size_t)i * size;
+    messages[i].iov_len = size;
+    bench_number(messages[i].iov_base, size, number + i);
   }
   for (size_t done = 0, sent; done < BENCH_BATCH; done += sent) {
     int result = ringbus_producer_send_batch(bench->producer, messages + done, BENCH_BATCH - done,
@@ -99,24 +148,25 @@ INLINE unsigned put_batch(struct bench *bench, const struct run *run, uint64_t n
   return BENCH_BATCH;
 }
 
-INLINE unsigned put_descriptor(struct bench *bench, const struct run *run, uint64_t number) {
-  bench_number(bench->out, BENCH_MESSAGE, number);
+INLINE unsigned put_descriptor(struct bench *bench, const struct run *run, uint32_t size,
+                               uint64_t number) {
+  bench_number(bench->out, size, number);
   for (unsigned i = 0; i < run->channels; i++) {
     ssize_t written;
-    while ((written = write(run->channel[i][1], bench->out, BENCH_MESSAGE)) < 0 && errno == EINTR)
+    while ((written = write(run->channel[i][1], bench->out, size)) < 0 && errno == EINTR)
       ;
-    if (written != (ssize_t)BENCH_MESSAGE) /* the system divides none so short */
+    if (written != (ssize_t)size) /* the system divides none so short */
       bench_fail("writing", written < 0 ? -errno : -EBADMSG);
   }
   return 1;
 }
 
-INLINE uint64_t put_all(struct bench *bench, const struct run *run, uint64_t number,
-                        unsigned (*put)(struct bench *, const struct run *, uint64_t)) {
+INLINE uint64_t put_all(struct bench *bench, const struct run *run, uint32_t size, uint64_t number,
+                        unsigned (*put)(struct bench *, const struct run *, uint32_t, uint64_t)) {
   const uint64_t first = number;
   while (bench_now() < bench->shared->crowd.until)
     for (unsigned i = 0; i < 64; i++) /* between two looks at the clock */
-      number += put(bench, run, number);
+      number += put(bench, run, size, number);
   return number - first;
 }
 
@@ -125,14 +175,16 @@ static void write_messages(struct bench *bench, const struct run *run, unsigned 
   const uint64_t first = (uint64_t)index << WRITER_SHIFT;
   switch (run->crowd->way) {
   case BENCH_SEND:
-    told->messages = put_all(bench, run, first, put_send);
+    told->messages = run->size == BENCH_MESSAGE
+                         ? put_all(bench, run, BENCH_MESSAGE, first, put_send)
+                         : put_all(bench, run, run->size, first, put_send);
     break;
   case BENCH_BATCHES:
-    told->messages = put_all(bench, run, first, put_batch);
+    told->messages = put_all(bench, run, BENCH_MESSAGE, first, put_batch);
     break;
   case BENCH_PIPE:
   case BENCH_SOCKET:
-    told->messages = put_all(bench, run, first, put_descriptor);
+    told->messages = put_all(bench, run, BENCH_MESSAGE, first, put_descriptor);
     break;
   }
   told->sum = told->messages * first + told->messages * (told->messages - 1) / 2;
@@ -148,8 +200,8 @@ static void write_messages(struct bench *bench, const struct run *run, unsigned 
 
 /* get: one burst of messages, checked; false at the end of the stream. */
 
-INLINE void check(const struct bench *bench, struct tally *tally, char *message) {
-  const uint64_t number = bench_numbered(bench, message, BENCH_MESSAGE);
+INLINE void check(const struct bench *bench, uint32_t size, struct tally *tally, char *message) {
+  const uint64_t number = bench_numbered(bench, message, size);
   const uint64_t of_writer = number & ((UINT64_C(1) << WRITER_SHIFT) - 1);
   uint64_t *next = &tally->next[number >> WRITER_SHIFT & (BENCH_MANY - 1)];
   if (number >> WRITER_SHIFT >= BENCH_MANY ||
@@ -171,19 +223,21 @@ INLINE bool look_again(struct bench *bench, int result, const char *what) {
   return true;
 }
 
-INLINE bool get_recv(struct bench *bench, const struct run *run, struct tally *tally) {
+INLINE bool get_recv(struct bench *bench, const struct run *run, uint32_t size,
+                     struct tally *tally) {
   struct ringbus_message message;
   int result = ringbus_consumer_recv(bench->consumer, bench->in, BENCH_MAX_MESSAGE, &message);
   (void)run;
   if (result != 0)
     return look_again(bench, result, "recv");
-  if (message.length != BENCH_MESSAGE)
+  if (message.length != size)
     bench_fail("recv", -EBADMSG);
-  check(bench, tally, bench->in);
+  check(bench, size, tally, bench->in);
   return true;
 }
 
-INLINE bool get_batch(struct bench *bench, const struct run *run, struct tally *tally) {
+INLINE bool get_batch(struct bench *bench, const struct run *run, uint32_t size,
+                      struct tally *tally) {
   struct ringbus_message messages[BENCH_BATCH];
   size_t count;
   int result = ringbus_consumer_borrow_batch(bench->consumer, messages, BENCH_BATCH, &count);
@@ -191,38 +245,39 @@ INLINE bool get_batch(struct bench *bench, const struct run *run, struct tally *
   if (result != 0)
     return look_again(bench, result, "borrow_batch");
   for (size_t i = 0; i < count; i++) {
-    if (messages[i].length != BENCH_MESSAGE)
+    if (messages[i].length != size)
       bench_fail("borrow_batch", -EBADMSG);
-    memcpy(bench->in + i * BENCH_MESSAGE, messages[i].data, BENCH_MESSAGE);
+    memcpy(bench->in + i * size, messages[i].data, size);
   }
   if (tally->gaps && ringbus_consumer_still_valid(bench->consumer) != 0) {
     tally->lost += count;
     count = 0;
   }
   for (size_t i = 0; i < count; i++)
-    check(bench, tally, bench->in + i * BENCH_MESSAGE);
+    check(bench, size, tally, bench->in + i * size);
   result = ringbus_consumer_release(bench->consumer);
   if (result != 0)
     bench_fail("release", result);
   return true;
 }
 
-INLINE bool get_descriptor(struct bench *bench, const struct run *run, struct tally *tally) {
+INLINE bool get_descriptor(struct bench *bench, const struct run *run, uint32_t size,
+                           struct tally *tally) {
   ssize_t got;
   (void)run;
-  while ((got = read(bench->pipe_in, bench->in, BENCH_MESSAGE)) < 0 && errno == EINTR)
+  while ((got = read(bench->pipe_in, bench->in, size)) < 0 && errno == EINTR)
     ;
   if (got == 0)
     return false;
-  if (got != (ssize_t)BENCH_MESSAGE)
+  if (got != (ssize_t)size)
     bench_fail("reading", got < 0 ? -errno : -EBADMSG);
-  check(bench, tally, bench->in);
+  check(bench, size, tally, bench->in);
   return true;
 }
 
-INLINE void get_all(struct bench *bench, const struct run *run, struct tally *tally,
-                    bool (*get)(struct bench *, const struct run *, struct tally *)) {
-  while (get(bench, run, tally))
+INLINE void get_all(struct bench *bench, const struct run *run, uint32_t size, struct tally *tally,
+                    bool (*get)(struct bench *, const struct run *, uint32_t, struct tally *)) {
+  while (get(bench, run, size, tally))
     ;
 }
 
@@ -233,14 +288,17 @@ static void read_messages(struct bench *bench, const struct run *run, unsigned i
   uint64_t lost = 0;
   switch (run->crowd->way) {
   case BENCH_SEND:
-    get_all(bench, run, &tally, get_recv);
+    if (run->size == BENCH_MESSAGE)
+      get_all(bench, run, BENCH_MESSAGE, &tally, get_recv);
+    else
+      get_all(bench, run, run->size, &tally, get_recv);
     break;
   case BENCH_BATCHES:
-    get_all(bench, run, &tally, get_batch);
+    get_all(bench, run, BENCH_MESSAGE, &tally, get_batch);
     break;
   case BENCH_PIPE:
   case BENCH_SOCKET:
-    get_all(bench, run, &tally, get_descriptor);
+    get_all(bench, run, BENCH_MESSAGE, &tally, get_descriptor);
     break;
   }
   told->messages = tally.messages;
@@ -306,31 +364,38 @@ static void work(struct bench *bench, struct run *run, unsigned index) {
 
 /* ---------------------------------------------------------------- a slice */
 
-bool bench_crowd_has(const struct bench *bench, const struct bench_crowd *crowd, unsigned column) {
-  return bench_columns[column].count <= crowd->most &&
-         (bench->cpus > 1 || !bench_columns[column].spread);
+bool bench_crowd_has(const struct bench *bench, const struct bench_crowd *crowd, unsigned point) {
+  return point < crowd->point_count && crowd->points[point].count <= crowd->most &&
+         (bench->cpus > 1 || !crowd->points[point].spread);
+}
+
+uint32_t bench_crowd_bytes(const struct bench_point *point) {
+  return point->size ? point->size : BENCH_MESSAGE;
 }
 
 static bool fans_in(const struct bench_crowd *crowd) {
-  return crowd->kind == BENCH_FAN_IN || crowd->kind == BENCH_OVERWRITE;
+  return crowd->kind == BENCH_FAN_IN || crowd->kind == BENCH_OVERWRITE ||
+         (crowd->kind == BENCH_CURVES && crowd->many_producers);
 }
 
 /* The single one is where it is when there are two: a writer on the first core, a reader on the second. */
-static void place(const struct bench *bench, struct run *run, const struct bench_column *column) {
+static void place(const struct bench *bench, struct run *run, const struct bench_point *point) {
   const bool in = fans_in(run->crowd);
   const unsigned single = in && bench->cpus > 1 ? 1 : 0;
-  run->writers = in ? column->count : 1;
-  run->readers = in ? 1 : column->count;
-  run->cpu[in ? column->count : 0] = bench->cpu[single];
-  for (unsigned i = 0; i < column->count; i++) {
-    unsigned turn = column->spread ? i % bench->cpus : 0; /* the last is that of the single one */
+  run->writers = in ? point->count : 1;
+  run->readers = in ? 1 : point->count;
+  run->cpu[in ? point->count : 0] = bench->cpu[single];
+  for (unsigned i = 0; i < point->count; i++) {
+    unsigned turn = point->spread ? i % bench->cpus : 0; /* the last is that of the single one */
     unsigned cpu = turn + 1 == bench->cpus ? single : turn < single ? turn : turn + 1;
     run->cpu[in ? i : i + 1] = bench->cpu[cpu];
   }
 }
 
-static void open_run(struct run *run) {
-  struct ringbus_create_options options = {.capacity = BENCH_RING,
+static void open_run(struct run *run, const struct bench_point *point) {
+  struct ringbus_create_options options = {.capacity =
+                                               point->ring_bytes ? point->ring_bytes : BENCH_RING,
+                                           .max_participants = point->places,
                                            .many_producers = run->crowd->many_producers,
                                            .overwrite = run->crowd->kind == BENCH_OVERWRITE};
   const int bytes = (int)BENCH_RING; /* or as much as the system allows */
@@ -367,7 +432,7 @@ static void sum_up(const struct bench *bench, const struct run *run, int64_t sta
                    double value[2]) {
   const struct bench_worker *worker = bench->shared->crowd.worker;
   uint64_t sent = 0, sent_sum = 0, received = 0, received_sum = 0, lost = 0;
-  uint64_t copies = run->crowd->kind == BENCH_FAN_OUT ? run->readers : 1;
+  uint64_t copies = run->crowd->kind == BENCH_SHARED ? 1 : run->readers; /* each reads all */
   int64_t end = start + 1;
   for (unsigned i = 0; i < run->writers; i++) {
     sent += worker[i].messages * copies;
@@ -403,13 +468,13 @@ static bool undisturbed(const struct bench *bench, const struct run *run, int64_
   return true;
 }
 
-bool bench_crowd_slice(struct bench *bench, const struct bench_crowd *crowd, unsigned column,
+bool bench_crowd_slice(struct bench *bench, const struct bench_crowd *crowd, unsigned point,
                        double value[2]) {
-  struct run run = {.crowd = crowd};
+  struct run run = {.crowd = crowd, .size = bench_crowd_bytes(&crowd->points[point])};
   struct bench_crowd_shared *shared = &bench->shared->crowd;
   int64_t idle[BENCH_MAX_CPUS], start;
-  place(bench, &run, &bench_columns[column]);
-  open_run(&run);
+  place(bench, &run, &crowd->points[point]);
+  open_run(&run, &crowd->points[point]);
   const unsigned workers = run.writers + run.readers;
   shared->writers = run.writers;
   for (unsigned i = 0; i < workers; i++)

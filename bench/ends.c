@@ -115,8 +115,8 @@ static int make_queue(uint32_t *largest) {
   return queue;
 }
 
-/* Whether so much memory is free that a ring of 1 GiB harms nobody. */
-static bool has_much_memory(void) {
+/* Whether so many GiB of memory are free: several times as many as a ring takes, so that it harms nobody. */
+static bool has_memory(long gib) {
   long available = 0;
   char line[256];
   FILE *file = fopen("/proc/meminfo", "re");
@@ -125,7 +125,7 @@ static bool has_much_memory(void) {
       break;
   if (file)
     (void)fclose(file);
-  return available >= 4 * 1024 * 1024; /* KiB */
+  return available >= gib * 1024 * 1024; /* KiB */
 }
 
 /* What would not fit there later would be a signal. */
@@ -140,8 +140,10 @@ void bench_open_channels(struct bench *bench, struct bench_channels *channels) {
   socklen_t size = sizeof bytes;
   for (unsigned i = 0; i < BENCH_CHANNELS; i++)
     bench->largest[i] = BENCH_MAX_MESSAGE;
-  if (!has_much_memory())
+  if (!has_memory(4))
     bench->largest[BENCH_LARGE_RINGS] = 0;
+  if (!has_memory(32))
+    bench->largest[BENCH_HUGE_RINGS] = 0;
   if (!has_room_for_names())
     bench->largest[BENCH_NAMED] = 0;
   for (unsigned way = 0; way < BENCH_WAYS; way++) {

@@ -113,6 +113,11 @@ void bench_compare_clocks(struct bench *bench) {
 
 int64_t bench_cpu_time(void) { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
 
+int64_t bench_cpu_time_of(pid_t process) {
+  clockid_t clock;
+  return process > 0 && clock_getcpuclockid(process, &clock) == 0 ? read_clock(clock) : 0;
+}
+
 int64_t bench_idle_time(int cpu) {
   char line[512], label[16];
   int64_t ticks = -1;

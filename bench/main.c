@@ -52,14 +52,14 @@ static unsigned plan(const struct bench *bench, const struct bench_options *opti
           count++;
         }
   for (unsigned i = 0; i < bench_crowd_count; i++)
-    for (unsigned column = 0; column < BENCH_COLUMNS; column++) {
+    for (unsigned point = 0; point < bench_crowds[i].point_count; point++) {
       const struct bench_crowd *crowd = &bench_crowds[i];
       if (!options->wanted[crowd->kind] || !bench_wants(options, crowd->name) ||
-          !bench_crowd_has(bench, crowd, column))
+          !bench_crowd_has(bench, crowd, point))
         continue;
       if (rows)
         rows[count] = (struct bench_row){
-            .kind = crowd->kind, .contender = i, .name = crowd->name, .column = column};
+            .kind = crowd->kind, .contender = i, .name = crowd->name, .point = point};
       count++;
     }
   return count;
@@ -141,7 +141,7 @@ enum { TOLERATED_TAKEN_NS = 25000000 };
 
 static int64_t taken(const struct bench *bench) {
   const int64_t idle = bench_idle_time(bench->cpu[bench->leads ? 0 : 1]);
-  return idle < 0 ? 0 : bench_now() - idle - bench_cpu_time();
+  return idle < 0 ? 0 : bench_now() - idle - bench_cpu_time() - bench_cpu_time_of(bench->helper);
 }
 
 /* One slice between two probes, on the producer's side if results, else on the consumer's. */
@@ -162,7 +162,7 @@ static void slice(struct bench *bench, struct bench_results *results, unsigned r
   } else if (bench->leads) {
     double value[2];
     disturbed =
-        !bench_crowd_slice(bench, &bench_crowds[bench->row->contender], bench->row->column, value);
+        !bench_crowd_slice(bench, &bench_crowds[bench->row->contender], bench->row->point, value);
     sample.value = value[0];
     sample.second = value[1];
     (void)sem_post(&bench->shared->crowd.resume);
@@ -319,6 +319,7 @@ static void warn_of_ends(const struct bench *bench, struct bench_warnings *warni
                                                    "a socket",
                                                    "a POSIX message queue",
                                                    "a ring of 1 GiB (memory is short)",
+                                                   "a ring of 16 GiB (memory is short)",
                                                    "room for some peers (/dev/shm is small)"};
   if (bench->clock_low > 0 || bench->clock_high < 0)
     bench_warn(warnings,

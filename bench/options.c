@@ -6,14 +6,14 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-const char *const bench_kind_name[BENCH_KINDS] = {"throughput", "pingpong", "paced",  "wakeup",
-                                                  "publish",    "attach",   "fan-in", "fan-out",
-                                                  "shared",     "overwrite"};
+const char *const bench_kind_name[BENCH_KINDS] = {"throughput", "pingpong",  "paced",  "wakeup",
+                                                  "publish",    "attach",    "fan-in", "fan-out",
+                                                  "shared",     "overwrite", "curves"};
 const char *const bench_hand_back_name[] = {"default", "never", "store", "locked"};
 
 static const char usage[] =
     "usage: ringbus-bench [BENCH]... [option]...\n"
-    "  What a message costs between processes. All benches by default:\n"
+    "  What a message costs between processes. All benches but curves by default:\n"
     "  throughput        one producer, one consumer, each on its own core\n"
     "  pingpong          there and back\n"
     "  paced             one way, sent at a given rate: from when it was due to when it was there\n"
@@ -25,6 +25,9 @@ static const char usage[] =
     "  fan-out           1, 2 and 4 readers, each of all messages\n"
     "  shared            1 and 2 readers, each message to one of them\n"
     "  overwrite         1 and 2 writers that never wait, and a reader beside them\n"
+    "  curves            throughput by size of ring, size of message, groups, producers, places "
+    "for\n"
+    "                    participants\n"
     "  --sizes N,...     of messages, bytes: some of 8, 64, 256, 1024, 4096, 65536 (default:\n"
     "                    throughput all, else 64; from publish on it is always 64)\n"
     "  --only NAME,...   contenders whose names begin so, such as ringbus,floor (default: all)\n"
@@ -243,12 +246,12 @@ struct bench_options bench_parse(int argc, char **argv, struct bench *bench) {
       refuse("'%s' is no option, or takes no value", argv[optind - 1]);
     }
   for (unsigned kind = 0; kind < BENCH_KINDS; kind++)
-    options.wanted[kind] = optind == argc;
+    options.wanted[kind] = optind == argc && kind != BENCH_CURVES;
   for (; optind < argc; optind++)
     options
         .wanted[choose(argv[optind], bench_kind_name, BENCH_KINDS,
                        "a bench is throughput, pingpong, paced, wakeup, publish, attach, fan-in, "
-                       "fan-out, shared or overwrite")] = true;
+                       "fan-out, shared, overwrite or curves")] = true;
   bench->shares_core = bench->cpus == 1;
   return options;
 }

@@ -59,8 +59,13 @@ static struct summary summarize(const struct bench_results *results, unsigned ro
   return summary;
 }
 
+/* Where on a curve, or in which column. */
+static const struct bench_point *point_of(const struct bench_row *row) {
+  return &bench_crowds[row->contender].points[row->point];
+}
+
 static uint32_t bytes_of(const struct bench_row *row) {
-  return row->kind < BENCH_FAN_IN ? bench_size[row->size] : BENCH_MESSAGE;
+  return row->kind < BENCH_FAN_IN ? bench_size[row->size] : bench_crowd_bytes(point_of(row));
 }
 
 /* ---------------------------------------------------------------- tables */
@@ -91,7 +96,7 @@ static void report_matrix(const struct bench_results *results, enum bench_kind k
   bool has[BENCH_SIZES] = {false};
   for (unsigned i = 0; i < results->row_count; i++)
     if (results->rows[i].kind == kind)
-      has[kind == BENCH_THROUGHPUT ? results->rows[i].size : results->rows[i].column] = true;
+      has[kind == BENCH_THROUGHPUT ? results->rows[i].size : results->rows[i].point] = true;
   printf("%-*s", width, head[kind]);
   for (unsigned column = 0; column < columns; column++) {
     char label[32];
@@ -114,7 +119,7 @@ static void report_matrix(const struct bench_results *results, enum bench_kind k
       const struct bench_row *row = &results->rows[i];
       if (row->kind != kind || row->contender != contender)
         continue;
-      struct summary *found = &cell[kind == BENCH_THROUGHPUT ? row->size : row->column];
+      struct summary *found = &cell[kind == BENCH_THROUGHPUT ? row->size : row->point];
       *found = summarize(results, i, state);
       if (found->slices)
         name = row->name;
@@ -155,6 +160,7 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
   static const char *const format[BENCH_KINDS] = {[BENCH_PINGPONG] = "%u B both ways",
                                                   [BENCH_WAKEUP] = "%u B, to a sleeper",
                                                   [BENCH_ATTACH] = "until the first %u B"};
+  const int width = kind == BENCH_ATTACH ? 28 : 22;
   const struct bench_row *before = NULL;
   for (unsigned i = 0; i < results->row_count; i++) {
     const struct bench_row *row = &results->rows[i];
@@ -167,11 +173,11 @@ static void report_latencies(const struct bench_results *results, enum bench_kin
         (void)snprintf(head, sizeof head, "%u B, %u/s", bytes_of(row), row->rate);
       else
         (void)snprintf(head, sizeof head, format[kind], bytes_of(row));
-      printf("%-22s %10s %6s %6s %6s %6s", head, "p50", "p90", "p99", "p99.9", "max");
+      printf("%-*s %10s %6s %6s %6s %6s", width, head, "p50", "p90", "p99", "p99.9", "max");
       printf(kind == BENCH_PACED ? " %6s %8s\n" : "\n", "late", "sent/s");
     }
     before = row;
-    printf("%-22s", row->name);
+    printf("%-*s", width, row->name);
     print_time(found.median);
     printf("±%2.0f%%", spread(&found));
     print_time(bench_percentile(found.latency, 0.9));
@@ -203,6 +209,25 @@ static void report_costs(const struct bench_results *results, enum bench_state s
   }
 }
 
+/* One line for each point of each curve. */
+static void report_curves(const struct bench_results *results, enum bench_state state) {
+  const char *before = NULL;
+  for (unsigned i = 0; i < results->row_count; i++) {
+    const struct bench_row *row = &results->rows[i];
+    const struct summary found = summarize(results, i, state);
+    if (row->kind != BENCH_CURVES || !found.slices)
+      continue;
+    if (row->name != before)
+      printf("%-30s %9s %6s %9s %6s\n", row->name, "M/s", "bytes", "ring", "");
+    before = row->name;
+    const struct bench_point *point = point_of(row);
+    printf("%29u%c", point->places ? point->places : point->count, ' ');
+    print_cell(&found);
+    printf(" %6u %9llu\n", bytes_of(row),
+           (unsigned long long)(point->ring_bytes ? point->ring_bytes : BENCH_RING));
+  }
+}
+
 static bool has_samples(const struct bench_results *results, enum bench_kind kind,
                         enum bench_state state) {
   for (size_t i = 0; i < results->count; i++)
@@ -214,7 +239,7 @@ static bool has_samples(const struct bench_results *results, enum bench_kind kin
 static void report_tables(const struct bench_results *results) {
   const bool *wanted = results->options->wanted;
   bool crowds = false;
-  for (unsigned kind = BENCH_FAN_IN; kind < BENCH_KINDS; kind++)
+  for (unsigned kind = BENCH_FAN_IN; kind < BENCH_CURVES; kind++)
     crowds |= wanted[kind];
   printf("Median of the slices, ± half of the distance between their quartiles.\n");
   if (wanted[BENCH_PINGPONG] || wanted[BENCH_PACED] || wanted[BENCH_WAKEUP] || wanted[BENCH_ATTACH])
@@ -235,6 +260,9 @@ static void report_tables(const struct bench_results *results) {
            "Those who are several share one core, or are spread over all, that of the other side\n"
            "too.\n",
            BENCH_MESSAGE);
+  if (wanted[BENCH_CURVES])
+    printf(
+        "Curves: million messages received a second, by all readers together, one in each call.\n");
   for (enum bench_state state = 0; state < BENCH_STATES; state++) {
     if (!results->slices[state])
       continue;
@@ -244,6 +272,8 @@ static void report_tables(const struct bench_results *results) {
         printf("\n");
         if (kind == BENCH_PUBLISH)
           report_costs(results, state);
+        else if (kind == BENCH_CURVES)
+          report_curves(results, state);
         else if (bench_has_latency(kind))
           report_latencies(results, kind, state);
         else
@@ -283,13 +313,15 @@ enum key {
   RECEIVED_PERCENT,
   MEDIAN_FROM,
   MEDIAN_TO,
+  RING_BYTES,
+  PLACES,
   KEYS
 };
 static const char *const key_name[KEYS] = {
-    "bench",       "contender", "bytes",  "rate", "count",      "spread",   "state",
-    "slices",      "unit",      "median", "low",  "high",       "samples",  "p50",
-    "p90",         "p99",       "p99_9",  "max",  "sent_per_s", "late_p99", "received_percent",
-    "median_from", "median_to"};
+    "bench",       "contender", "bytes",      "rate",  "count",      "spread",   "state",
+    "slices",      "unit",      "median",     "low",   "high",       "samples",  "p50",
+    "p90",         "p99",       "p99_9",      "max",   "sent_per_s", "late_p99", "received_percent",
+    "median_from", "median_to", "ring_bytes", "places"};
 
 /* A value is empty where a figure has none. */
 struct value {
@@ -329,8 +361,14 @@ static bool figure(const struct bench_results *results, unsigned index, enum ben
     set_number(&value[MEDIAN_TO], found.to);
   }
   if (row->kind >= BENCH_FAN_IN) {
-    set_number(&value[COUNT], bench_columns[row->column].count);
-    set_text(&value[SPREAD], bench_columns[row->column].spread ? "all cores" : "one core");
+    set_number(&value[COUNT], point_of(row)->count);
+    set_text(&value[SPREAD], point_of(row)->spread ? "all cores" : "one core");
+  }
+  if (row->kind == BENCH_CURVES) {
+    const struct bench_point *point = point_of(row);
+    set_number(&value[RING_BYTES], (double)(point->ring_bytes ? point->ring_bytes : BENCH_RING));
+    if (point->places)
+      set_number(&value[PLACES], point->places);
   }
   if (row->kind == BENCH_OVERWRITE)
     set_number(&value[RECEIVED_PERCENT], found.second);
@@ -468,7 +506,8 @@ cJSON *bench_read_run(const char *path) {
 
 /* Whether a figure of that run is of the same as this one, in the same state of the machine. */
 static bool is_of_same(const cJSON *old, const struct value value[KEYS]) {
-  static const enum key what[] = {BENCH, CONTENDER, BYTES, RATE, COUNT, SPREAD, STATE};
+  static const enum key what[] = {BENCH,  CONTENDER, BYTES,      RATE,  COUNT,
+                                  SPREAD, STATE,     RING_BYTES, PLACES};
   for (size_t i = 0; i < sizeof what / sizeof *what; i++) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(old, key_name[what[i]]);
     const struct value *now = &value[what[i]];

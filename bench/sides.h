@@ -251,6 +251,6 @@ INLINE uint64_t wake(struct bench *bench, uint32_t size, put_function *put, get_
 
 /* A peer: its contenders, whether it waits for its cores, and make and open. */
 #define PEER(contenders, waits, make, open)                                                        \
-  { contenders, sizeof contenders / sizeof *contenders, waits, make, open }
+  { contenders, sizeof contenders / sizeof *contenders, waits, make, open, NULL }
 
 #endif

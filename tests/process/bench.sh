@@ -8,7 +8,7 @@ bench=$ringbus
 faulty=$(realpath "$2")
 page=$(realpath "$3")
 keys=bench,contender,bytes,rate,count,spread,state,slices,unit,median,low,high,samples,p50,p90,p99
-keys=$keys,p99_9,max,sent_per_s,late_p99,received_percent,median_from,median_to
+keys=$keys,p99_9,max,sent_per_s,late_p99,received_percent,median_from,median_to,ring_bytes,places
 moment=(--slices 1 --slice-ms 1 --disturbed)
 
 # errors has nothing but warnings.
@@ -45,7 +45,7 @@ test_that "every option and bench of --help is in the manual page, and no other 
 grep -oE -- '--[a-z-]+' help | sort -u >in-help
 sed -n 's/^\.It Fl Fl \([a-z-]*\).*/--\1/p' "$page" | sort -u >in-page
 diff in-help in-page >difference || fail "$(cat difference)"
-for word in throughput pingpong paced wakeup publish attach fan-in fan-out shared overwrite; do
+for word in throughput pingpong paced wakeup publish attach fan-in fan-out shared overwrite curves; do
   grep -qE "^\.It Cm $word$" "$page" || fail "$word is not in the manual page"
 done
 if command -v mandoc >/dev/null; then
@@ -90,10 +90,13 @@ libatomic-queue-dev:atomic_queue
 libboost-dev:boost spsc_queue,boost spsc batches,boost message_queue
 libzmq3-dev:ZeroMQ ipc
 libnng-dev:nng ipc
+libiceoryx-posh-dev:iceoryx
+python3:Python mmap
 LIST
-attached=6
-! grep -q "a ring of 1 GiB (memory is short) cannot be had" errors || attached=3
-for is in throughput:8 pingpong:7 paced:7 wakeup:5 publish:3 attach:$attached fan-in:6 fan-out:4 shared:4 overwrite:4; do
+attached=18
+! grep -q "a ring of 1 GiB (memory is short) cannot be had" errors || attached=$((attached - 6))
+! grep -q "a ring of 16 GiB (memory is short) cannot be had" errors || attached=$((attached - 3))
+for is in throughput:8 pingpong:8 paced:8 wakeup:5 publish:3 attach:$attached fan-in:6 fan-out:4 shared:4 overwrite:4; do
   [ "$(of_bench "${is%:*}" | grep -cvxFf peers)" = "${is#*:}" ] || fail "${is%:*} has other contenders"
 done
 jq -e '.warnings | type == "array"' json >shown || fail "no warnings"
@@ -116,11 +119,24 @@ test_that "CSV: the same keys, and as many columns in each line; only the sizes 
 "$bench" "${moment[@]}" throughput paced shared --sizes 8,4096 --rate 5000 --csv \
   --only ringbus,bare,pipe,seqpacket,POSIX >csv 2>errors || fail "ended with an error"
 [ "$(head -n 1 csv)" = $keys ] || fail "first line: $(head -n 1 csv)"
-sed 's/"[^"]*"/text/g' csv | awk -F, 'NF != 23 { exit 1 }' || fail "columns differ"
-[ "$(sed 's/"[^"]*"/text/g' csv | awk -F, 'NR > 1 && $4 == 5000' | wc -l)" = 14 ] ||
-  fail "not seven contenders of two sizes at that rate"
+sed 's/"[^"]*"/text/g' csv | awk -F, 'NF != 25 { exit 1 }' || fail "columns differ"
+[ "$(sed 's/"[^"]*"/text/g' csv | awk -F, 'NR > 1 && $4 == 5000' | wc -l)" = 16 ] ||
+  fail "not eight contenders of two sizes at that rate"
 grep -q '^"throughput","POSIX mq",4096,' csv || fail "no queue"
 ! grep -q ',64,5000,' csv || fail "a size that nobody asked for"
+
+test_that "curves have all their points, each of one thing that changes"
+"$bench" "${moment[@]}" curves --json >curves 2>errors || fail "ended with an error"
+only_warnings || fail "more than warnings"
+points_of() { jq -r "[.results[] | select(.contender == \"ringbus by $1\") | .$2] | unique | map(tostring) | join(\" \")" curves; }
+[ "$(points_of "ring size, 64 B" ring_bytes)" = "$(points_of "ring size, 1024 B" ring_bytes)" ] || fail "other rings"
+[ "$(points_of "ring size, 64 B" ring_bytes)" = "$(for i in {14..26}; do echo $((1 << i)); done | xargs)" ] || fail "other rings"
+[ "$(points_of "message size" bytes)" = "$(for i in {3..16}; do echo $((1 << i)); done | xargs)" ] || fail "other sizes"
+[ "$(points_of places places)" = "3 15 63 255 1023" ] || fail "other places"
+for several in groups producers; do
+  [ "$(points_of $several count)" = "1 2 3 4 5 6 7 8" ] || fail "other numbers of $several"
+done
+jq -e '[.results[] | .slices == 1 and .bench == "curves"] | all' curves >shown || fail "not measured"
 
 test_that "a table has a line for each contender"
 "$bench" "${moment[@]}" throughput pingpong publish overwrite --sizes 64 >table 2>errors ||
@@ -190,7 +206,8 @@ grep -q "%, .* to go: throughput, pipe" terminal || fail "no progress"
 test_that "plots are drawn of what was measured"
 if command -v gnuplot >shown; then
   "$(dirname "$page")/plot" json drawn percentiles >names 2>errors || fail "not drawn"
-  for name in throughput pingpong; do
+  "$(dirname "$page")/plot" curves drawn >names 2>errors || fail "not drawn"
+  for name in throughput pingpong ring-size message-size groups-producers places; do
     grep -q "ringbus" drawn/$name.svg || fail "nothing of ringbus in $name.svg"
     [ "$(head -c 4 drawn/$name.png | tail -c 3)" = PNG ] || fail "$name.png is none"
   done
@@ -224,10 +241,10 @@ leaves_no_name() {
 }
 
 test_that "who is interrupted finishes a slice and tells what was measured"
-start "$bench" --slices 100000 --slice-ms 1 --disturbed pingpong --json >json 2>errors </dev/null
+start "$bench" --slices 100000 --slice-ms 1 --disturbed pingpong --json --only bare,ringbus,pipe,POSIX >json 2>errors </dev/null
 until_true has_children "$started"
 children=$(children_of "$started")
-sleep 0.5
+sleep 2 # a slice has been measured
 leaves_no_name "$started"
 kill -INT "$started"
 ends "$started" 130 "the bench"
@@ -243,6 +260,20 @@ children=$(children_of "$started")
 kill -KILL "$started"
 ends "$started" 137 "the bench"
 until_true are_gone $children
+
+test_that "who is killed leaves neither the daemon of iceoryx nor its names"
+names_of_iceoryx() { find /dev/shm/iceoryx_mgmt /tmp/roudi /tmp/ringbus-bench."$started".* 2>/dev/null; }
+has_all_names() { [ "$(names_of_iceoryx | wc -l)" = 6 ]; } # two sockets, with a lock each
+has_no_name() { [ -z "$(names_of_iceoryx)" ]; }
+if grep -qxF iceoryx contenders && [ ! -e /dev/shm/iceoryx_mgmt ]; then
+  start "$bench" --slices 100000 pingpong --only iceoryx >table 2>errors </dev/null
+  until_true has_all_names
+  children=$(children_of "$started")
+  kill -KILL "$started"
+  ends "$started" 137 "the bench"
+  until_true are_gone $children
+  has_no_name || fail "left: $(names_of_iceoryx)"
+fi
 
 test_that "a message that is lost, torn, repeated or changed ends the run"
 for fault in send:lose send:repeat send:first send:middle send:last commit:lose commit:middle \
@@ -261,10 +292,14 @@ for bench_of in "wakeup, ringbus, sleeping" "publish, wake by membarrier" "attac
     "$faulty" "${moment[@]}" "${bench_of%%,*}" --only "${bench_of#*, }" >table
 done
 BENCH_FAULT=send:lose:0 expect 1 "out of order" "$faulty" "${moment[@]}" fan-in >table
+for curve in "ring size, 64 B" "ring size, 1024 B" "message size" groups producers places; do
+  BENCH_FAULT=send:last:1 expect 1 "curves, ringbus by $curve: message 1 is lost, torn" \
+    "$faulty" "${moment[@]}" curves --only "ringbus by $curve" >table
+done
 BENCH_FAULT=send:lose:0 expect 1 "messages are missing at the end of a slice" \
   "$faulty" "${moment[@]}" shared >table
 while read -r contender; do
-  [ "$contender" != "ringbus in place" ] || continue # it numbers its messages itself
+  [[ $contender != "ringbus in place" && $contender != Python* ]] || continue # they number theirs themselves
   BENCH_FAULT=number:middle:0 expect 1 "throughput, $contender: message 0 is lost, torn" \
     "$faulty" "${moment[@]}" throughput --sizes 64 --only "$contender" >table
 done <contenders
