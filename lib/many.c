@@ -161,8 +161,8 @@ static void prefetch_room(const struct ringbus_producer_hot *hot) {
   const uint64_t ahead = hot->tail + PREFETCHED;
   if (distance(ahead + 2 * PREFETCHED, hot->limit) < 0)
     return;
-  prefetch_to_write(view->data + (ahead & view->mask));
-  prefetch_to_write((const void *)(uintptr_t)ringbus_word_at(view, ahead + PREFETCHED));
+  ringbus_prefetch_to_write(view->data + (ahead & view->mask));
+  ringbus_prefetch_to_write((const void *)(uintptr_t)ringbus_word_at(view, ahead + PREFETCHED));
 }
 
 static int claim_bytes(ringbus_producer *producer, uint64_t bytes) {

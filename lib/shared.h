@@ -208,17 +208,6 @@ static inline void word_clear(const struct ringbus_view *view, uint64_t position
 
 /* Signed distance from one position to another; positions wrap. */
 static inline int64_t distance(uint64_t from, uint64_t to) { return (int64_t)(to - from); }
-
-/* The line of this address is wanted here, to be written. */
-static inline void prefetch_to_write(const void *address) {
-#if defined(                                                                                       \
-    __x86_64__) /* gcc does not use it unless told that the processor has it; where it has not, it is a no-op */
-  __asm__ volatile("prefetchw %0" ::"m"(*(const char *)address));
-#else
-  __builtin_prefetch(address, 1);
-#endif
-}
-
 static inline void spin_pause(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
