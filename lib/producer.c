@@ -40,7 +40,7 @@ static void note_boundary(ringbus_producer *producer) {
 }
 
 static bool fits(const ringbus_producer *producer, uint64_t bytes) {
-  return bytes + 8 <= producer->room_end - producer->hot.tail;
+  return distance(producer->hot.tail + bytes + 8, producer->room_end) >= 0;
 }
 
 /* A record boundary at or after needed to raise the floor to: the nearest noted one; or the slowest
@@ -98,7 +98,9 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
   uint64_t limit = producer->floor.position;
   if (slowest.gated && distance(slowest.at.position, limit) > 0)
     limit = slowest.at.position;
-  producer->room_end = limit + capacity;
+  /* Room once given stays: there may be an open claim in it, and its commit must not pass the limit. */
+  if (distance(producer->room_end, limit + capacity) > 0)
+    producer->room_end = limit + capacity;
   set_limit(producer);
   return fits(producer, bytes) ? 0 : -EAGAIN;
 }
