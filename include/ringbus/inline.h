@@ -80,6 +80,27 @@
  *   SLOT      attach: name, pid, then store_release state    anybody: load_acquire state
  *             people would see the name of the slot's previous holder. Decides nothing else.
  *
+ * What a call costs in cache lines of 64 bytes that others touch, too. "read" lines stay where they are as long as
+ * nobody writes them; "dirtied" ones are taken from whoever had them. n: lines of the record.
+ *
+ *                            | read                  | dirtied
+ *   send, commit             | signals               | n of the record (the next word's is one of them, or the next),
+ *                            |                       | tail, which people and joiners alone read
+ *   the same, many producers | signals, tail,        | n of the record, that of its word (8 records of 64 bytes share
+ *                            | the word at tail      | one), the own slot; tail once in 1/64 of the ring
+ *   batch                    | signals, once         | the records' lines; tail once
+ *   finding room (when the   | join, each gating     | floor (and tail), once for at least 1/16 of the ring
+ *   known room is used up)   | cursor, twice         | that the slowest reader has passed
+ *   recv, borrow + release   | signals, n            | the cursor; n of the record, handed back
+ *   batch, released once     | signals, twice; n     | the cursor, once; n, handed back
+ *   a look at an empty ring  | signals, the word at  |
+ *                            | the position          |
+ *   recv, shared group       | signals, n            | the group's take, and the own slot, each by a swap; the slot
+ *                            |                       | of the last taker, if it has not noted yet that it took
+ *   observer, lapped reader  | signals, n, floor     | (a lapped group: its cursor)
+ *
+ * The line of signals is written only when somebody goes to sleep, is woken, closes or retires the ring.
+ *
  * ThreadSanitizer sees what orders plain memory (tests/race/weaken). The fences (ANNOUNCE, JOIN, SLEEP,
  * STATE) and what orders only atomic words (CLEAR, BANK, TAIL of many producers, DEATH, parts of JOIN and of
  * TAKE) cannot be seen by ThreadSanitizer: tests/model/litmus.c, where each pair is broken in turn.
