@@ -218,7 +218,8 @@ int ringbus_ring_evict(ringbus_ring *ring, const struct ringbus_participant *who
   /* The holder is alive, so its pid is its own, if the file tells the truth: hence the second look. */
   if (!participant_alive(ring, member))
     result = 0;
-  else if (result == 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0)
+  else if (result == 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0 &&
+           errno != ESRCH) /* it has ended by itself */
     result = fail_system("cannot end process %u, which holds slot %u", whom->pid, whom->slot);
   if (pidfd >= 0)
     close(pidfd);

@@ -86,7 +86,7 @@ static inline int copy_out(const struct ringbus_message *found, void *buffer, si
 void share_attach(ringbus_consumer *consumer, bool at_most_once);
 /* share_leave: a member that wants nothing delivered twice gives up what it holds; others leave it behind. */
 void share_leave(ringbus_consumer *consumer);
-/* The calls of a member of a shared group; as the public ones. */
+/* The calls of a member of a shared group; as the public ones. max: not 0. */
 int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messages, size_t max,
                        size_t *count);
 int share_recv(ringbus_consumer *consumer, void *buffer, size_t size,

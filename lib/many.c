@@ -92,8 +92,6 @@ static int refresh(ringbus_producer *producer, uint64_t bytes, bool thorough) {
   uint64_t *floor_field = &ring->header->floor.position;
   uint64_t capacity = ring->geometry.capacity;
   uint64_t needed = hot->tail + bytes - capacity; /* where the floor must be */
-  if (bytes > capacity)
-    return -EMSGSIZE;
   for (int tries = 0; tries < 100; tries++) {
     struct counted floor;
     if (!counted_load(floor_field, &floor)) /* ANNOUNCE */
@@ -170,8 +168,6 @@ static int claim_bytes(ringbus_producer *producer, uint64_t bytes) {
   const struct ringbus_view *view = &hot->view;
   for (bool has_paced = false;;) {
     uint64_t word;
-    if (bytes > view->mask + 1)
-      return -EMSGSIZE;
     int result = find_true_tail(producer, bytes, &word) ? 0 : -EAGAIN;
     if (result == 0 && distance(hot->tail + bytes, hot->limit) < 0) { /* A4 */
       if (!has_paced)

@@ -32,8 +32,6 @@ static void enter_stripe(ringbus_producer *producer) {
 
 /* Tail is the first record boundary behind the end of a stripe. */
 static void note_boundary(ringbus_producer *producer) {
-  if (producer->next_mark - producer->oldest_mark == MARKS)
-    producer->oldest_mark++;
   producer->marks[producer->next_mark++ % MARKS] =
       (struct counted){producer->hot.tail, producer->hot.count};
   enter_stripe(producer);

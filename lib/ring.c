@@ -234,9 +234,9 @@ int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options, rin
     return fail_system("descriptor %d is not open", fd);
   if (!S_ISREG(status.st_mode))
     return fail(-EPERM, "descriptor %d is not a regular file", fd);
-  int seals = fcntl(fd, F_GET_SEALS);
-  if (seals >= 0 && status.st_nlink == 0 &&
-      (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
+  int seals = fcntl(fd, F_GET_SEALS); /* -1 where there are none */
+  if (status.st_nlink == 0 &&
+      (seals < 0 || (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW)))
     return fail(-EPERM,
                 "the file has no name, and is not a memfd sealed against shrinking and growing");
   if (!owner_is_trusted(status.st_uid, options))
@@ -495,18 +495,59 @@ static uint32_t anybody(const ringbus_ring *ring) {
   return 0;
 }
 
+/* Whether its directory lets this user take a file's name away, as far as that can be told before. Returns 0 or a
+ * negative errno. */
+static int may_unlink(const char *path, const struct stat *file) {
+  char directory[PATH_MAX];
+  struct stat status;
+  strcpy(directory, path);
+  char *slash = strrchr(directory, '/');
+  slash[slash == directory] = '\0';
+  if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0 || stat(directory, &status) != 0)
+    return -errno;
+  bool others = file->st_uid != geteuid() && status.st_uid != geteuid() && geteuid() != 0;
+  return others && (status.st_mode & S_ISVTX) ? -EPERM : 0;
+}
+
 /* Retire and unlink, while nobody else removes this ring. The name is this ring's until it is
  * unlinked: only its removers take it away, and creators do not replace. */
 static int retire_and_unlink(ringbus_ring *ring, const char *path) {
-  struct stat opened, named;
+  struct stat opened, named = {0};
   if (fstat(ring->fd, &opened) != 0)
     return fail_system("cannot stat the ring");
+  int result = may_unlink(path, &opened);
+  if (result != 0)
+    return fail(result, "nothing is changed, as its directory does not let this user remove it: %s",
+                strerrordesc_np(-result));
   retire(ring);
-  if (lstat(path, &named) != 0 || opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
+  if (lstat(path, &named) != 0 && errno != ENOENT)
+    return fail_system("the ring is retired, but its name %s cannot be looked at", path);
+  if (named.st_ino != opened.st_ino || named.st_dev != opened.st_dev)
     return fail(-ENOENT, "somebody else has removed the ring meanwhile");
   return unlink(path) == 0
              ? 0
              : fail_system("the ring is retired, but its name %s cannot be removed", path);
+}
+
+static int remove_lock(int lock_fd) {
+  int result = lock_byte(lock_fd, REMOVE_LOCK);
+  if (result == 0 || result == -EAGAIN || result == -EACCES) /* mere readers do not count */
+    return result && lock_is_held(lock_fd, REMOVE_LOCK)
+               ? fail(-EBUSY, "somebody else is removing the ring")
+               : 0;
+  return fail(result, "cannot lock the ring, to remove it");
+}
+
+static int nobody_lock(const ringbus_ring *ring, int lock_fd) {
+  char holder[160] = "who has left meanwhile";
+  int result = slots_lock(ring, lock_fd);
+  if (result != -EAGAIN)
+    return result ? fail(result, "cannot lock the ring's slots") : 0;
+  uint32_t slot = anybody(ring);
+  if (slot != 0)
+    describe_slot(ring, slot, holder, sizeof holder);
+  return fail(-EBUSY, "somebody is attached (%s); remove it by force to retire the ring under them",
+              holder);
 }
 
 int ringbus_ring_remove(const char *name, bool force) {
@@ -519,20 +560,11 @@ int ringbus_ring_remove(const char *name, bool force) {
   if (result != 0)
     return result;
   result = visitor_enter(&visitor, ring);
-  if (result == 0 && lock_byte(visitor.handle.lock_fd, REMOVE_LOCK) != 0 &&
-      lock_is_held(visitor.handle.lock_fd, REMOVE_LOCK)) /* by a writer: readers do not count */
-    result = fail(-EBUSY, "somebody else is removing the ring");
+  if (result == 0)
+    result = remove_lock(visitor.handle.lock_fd);
   /* Held until the name is gone: nobody attaches in between. */
-  if (result == 0 && !force && slots_lock(ring, visitor.handle.lock_fd) != 0) {
-    char holder[160] = "or keeps a read lock on a slot";
-    uint32_t slot = anybody(ring);
-    if (slot != 0)
-      describe_slot(ring, slot, holder, sizeof holder);
-    result = fail(-EBUSY,
-                  "somebody is attached (%s); remove it by force to retire the ring under "
-                  "them",
-                  holder);
-  }
+  if (result == 0 && !force)
+    result = nobody_lock(ring, visitor.handle.lock_fd);
   if (result == 0)
     result = retire_and_unlink(ring, path);
   visitor_leave(&visitor);

@@ -436,8 +436,6 @@ int share_borrow_batch(ringbus_consumer *consumer, struct ringbus_message *messa
   struct ringbus_consumer_hot *hot = &consumer->hot;
   unsigned state = state_load(&hot->view); /* STATE */
   *count = 0;
-  if (max == 0)
-    return -EINVAL;
   if (!run_has_more(consumer) && holds_a_run(consumer))
     return -EBUSY;
   int result = need_run(consumer, max, state);

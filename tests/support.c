@@ -264,9 +264,9 @@ bool test_same(const struct ringbus_message *message, const struct reference_mes
 
 #ifdef TEST_COVERAGE /* what a child has reached is reached */
 void __gcov_dump(void);
-static void count_coverage(void) { __gcov_dump(); }
+void test_count_coverage(void) { __gcov_dump(); }
 #else
-static void count_coverage(void) {}
+void test_count_coverage(void) {}
 #endif
 
 struct test_child test_child_start(int (*body)(struct test_child *self, void *context),
@@ -284,7 +284,7 @@ struct test_child test_child_start(int (*body)(struct test_child *self, void *co
     close(down[1]);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves no children behind */
     int result = body(&self, context);
-    count_coverage();
+    test_count_coverage();
     _exit(result); /* not exit(): the parent's handlers are none of its business */
   }
   close(up[1]);

@@ -119,6 +119,8 @@ void test_child_say(const struct test_child *child, char word);
 char test_child_hear(const struct test_child *child); /* 0: the other side has ended */
 /* test_child_status: wait for its end. The exit status, or -signal. */
 int test_child_status(struct test_child *child);
+/* test_count_coverage: by a child that was forked otherwise, before it ends by _exit. */
+void test_count_coverage(void);
 bool test_child_has_ended(const struct test_child *child); /* its status can still be asked for */
 void test_child_kill(struct test_child *child);
 

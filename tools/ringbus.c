@@ -129,10 +129,10 @@ static void remember_stop(int signal_number) {
   alarm(1);
 }
 
-static void report_truncation(int signal_number) {
+static void report_missing_bytes(int signal_number) {
   (void)signal_number;
-  static const char text[] =
-      "ringbus: the ring's file was cut short while it was mapped: it is damaged, remove it\n";
+  static const char text[] = "ringbus: the ring's file was cut short, or got holes, while it was "
+                             "mapped: it is damaged, remove it\n";
   ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
   (void)ignored;
   _exit(COMMAND_DAMAGED);
@@ -280,7 +280,7 @@ static void hold_standard_descriptors(void) {
 
 int main(int argc, char **argv) {
   hold_standard_descriptors();
-  struct sigaction truncation = {.sa_handler = report_truncation};
+  struct sigaction truncation = {.sa_handler = report_missing_bytes};
   sigemptyset(&truncation.sa_mask);
   sigaction(SIGBUS, &truncation, NULL);
   finish(run(argc, argv));

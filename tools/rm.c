@@ -3,12 +3,6 @@
 #include "command.h"
 
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char help[] =
     "Usage: ringbus rm NAME... [OPTIONS]\n"
@@ -33,30 +27,10 @@ static const struct verb_option options[] = {
     OPTIONS_END,
 };
 
-/* may_unlink: whether its directory lets this user take the name away. Removing retires the ring before. Returns
- * 0 or a negative errno; 0 of what is not there. */
-static int may_unlink(const char *name) {
-  char path[PATH_MAX];
-  struct stat file, directory;
-  if (path_of_ring(name, path, sizeof path) != 0 || lstat(path, &file) != 0)
-    return 0;
-  char *slash = strrchr(path, '/');
-  slash[slash == path] = '\0';
-  if (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0 || stat(path, &directory) != 0)
-    return -errno;
-  bool others = file.st_uid != geteuid() && directory.st_uid != geteuid() && geteuid() != 0;
-  return others && (directory.st_mode & S_ISVTX) ? -EPERM : 0;
-}
-
 static int remove_ring(const char *name) {
   const struct ring_request request = {.name = name};
-  int code = COMMAND_OK, error = may_unlink(name);
-  if (error != 0)
-    code = failed_because(
-        name, error, "nothing is changed, as its directory does not let this user remove it: %s",
-        strerror(-error));
-  else if ((error = ringbus_ring_remove(name, force)) != 0)
-    code = failed_to_open(&request, error);
+  int error = ringbus_ring_remove(name, force);
+  int code = error == 0 ? COMMAND_OK : failed_to_open(&request, error);
   if (!json)
     return code;
   cJSON *object = cJSON_CreateObject();

@@ -163,7 +163,8 @@ RINGBUS_API int ringbus_ring_open(const char *name, const struct ringbus_open_op
                                   ringbus_ring **ring);
 
 /* ringbus_ring_open_fd: open a ring from a descriptor, which stays the caller's and may be closed
- * afterwards. A memfd must be sealed against shrinking and growing (-EPERM). Returns as above. */
+ * afterwards. A file without a name must be a memfd sealed against shrinking and growing (-EPERM). Returns as
+ * above. */
 RINGBUS_API int ringbus_ring_open_fd(int fd, const struct ringbus_open_options *options,
                                      ringbus_ring **ring);
 
@@ -176,8 +177,9 @@ RINGBUS_API int ringbus_ring_fd(const ringbus_ring *ring, int *fd);
 RINGBUS_API int ringbus_ring_close(ringbus_ring *ring);
 
 /* ringbus_ring_remove: retire a ring (every call that publishes, reads, waits or attaches answers -ESTALE,
- * sleepers wake) and unlink its name. Refuses with -EBUSY while anybody is attached, unless forced. Never
- * removes a file that is not a ring (-EBADMSG, -EPROTONOSUPPORT), even if forced.
+ * sleepers wake) and unlink its name. Refuses with -EBUSY while anybody is attached, unless forced; and before
+ * anything is changed where the directory does not let this user take the name away (-EACCES, -EPERM, -EROFS).
+ * Never removes a file that is not a ring (-EBADMSG, -EPROTONOSUPPORT), even if forced.
  * Returns 0, -EBUSY, -ENOENT (also if somebody else has removed it meanwhile), -EPERM, -EACCES, and what else
  * ringbus_ring_open returns. */
 RINGBUS_API int ringbus_ring_remove(const char *name, bool force);

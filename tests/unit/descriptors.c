@@ -140,6 +140,22 @@ Test(descriptors, a_ring_passed_through_a_socket_is_used_on_both_ends_with_one_o
   cr_assert_eq(info.participants, 1, "its death is seen through the descriptor both have");
 }
 
+struct inherited {
+  ringbus_ring *ring;
+  struct stat file;
+};
+
+static int close_inherited(struct test_child *self, void *context) {
+  struct inherited *inherited = context;
+  struct stat status;
+  (void)self;
+  for (int fd = 0; fd < 64; fd++) /* closed already, the one for its locks, too */
+    REQUIRE(fstat(fd, &status) != 0 || status.st_ino != inherited->file.st_ino ||
+            status.st_dev != inherited->file.st_dev);
+  REQUIRE_RESULT(ringbus_ring_close(inherited->ring), -ECHILD);
+  return 0;
+}
+
 /* Without /proc there is no second description, unless the sender has made one and says so. */
 Test(descriptors, a_fresh_description_is_used_for_locks_as_it_is) {
   struct ringbus_open_options fresh = {.fresh_description = true};
@@ -154,6 +170,10 @@ Test(descriptors, a_fresh_description_is_used_for_locks_as_it_is) {
   cr_assert_geq(own, 0);
   cr_result(ringbus_ring_open_fd(own, &fresh, &through), 0);
   close(own);
+  struct inherited inherited = {.ring = through};
+  cr_assert_eq(fstat(fd, &inherited.file), 0);
+  struct test_child child = test_child_start(close_inherited, &inherited);
+  cr_assert_eq(test_child_status(&child), 0);
   for (int i = 0; i < 3; i++) { /* the one description can be used again */
     cr_result(ringbus_producer_attach(through, NULL, &producer), 0);
     cr_result(ringbus_producer_attach(ring, NULL, &second), -EBUSY);
@@ -165,7 +185,11 @@ Test(descriptors, a_fresh_description_is_used_for_locks_as_it_is) {
   }
   cr_result(ringbus_producer_attach(ring, NULL, &second), 0);
   cr_result(ringbus_producer_attach(through, NULL, &producer), -EBUSY);
+  cr_result(ringbus_ring_fd(through, &fd), -EPERM); /* or its locks would be somebody else's, too */
   cr_result(ringbus_ring_open(test_path("x"), &fresh, &through), -EINVAL);
+  own = memfd_create("text", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  cr_assert_eq(fcntl(own, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+  cr_result(ringbus_ring_open_fd(own, &fresh, &through), -EBADMSG);
 }
 
 Test(descriptors, what_is_not_a_sealed_ring_is_refused) {
@@ -207,6 +231,39 @@ Test(descriptors, what_is_not_a_sealed_ring_is_refused) {
   cr_assert_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
   cr_result(ringbus_ring_open_fd(fd, NULL, &ring), -EBADMSG);
   free(image);
+}
+
+/* Which filesystem it was on makes no difference; some know of seals. */
+Test(descriptors, a_file_that_has_lost_its_name_is_refused) {
+  static const char *const places[] = {"/dev/shm", "/var/tmp", "/tmp", "."};
+  struct ringbus_open_options read_only = {.read_only = true};
+  for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+    ringbus_ring *ring = NULL, *again = NULL;
+    char path[300];
+    int fd;
+    snprintf(path, sizeof path, "%s/ringbus-test-nameless.%d", places[i], (int)getpid());
+    if (ringbus_ring_create(path, &small, &ring) != 0)
+      continue; /* no filesystem for rings */
+    cr_assert_eq(unlink(path), 0);
+    cr_result(ringbus_ring_fd(ring, &fd), 0);
+    cr_result(ringbus_ring_open_fd(fd, NULL, &again), -EPERM);
+    cr_assert(strstr(ringbus_error_detail(), "no name"), "%s", ringbus_error_detail());
+    cr_result(ringbus_ring_open_fd(fd, &read_only, &again), -EPERM);
+    cr_result(ringbus_ring_close(ring), 0);
+  }
+}
+
+Test(descriptors, a_ring_of_somebody_else_is_refused_by_descriptor_too) {
+  struct ringbus_open_options trusting = {.allow_owner = true, .owner = 11111};
+  ringbus_ring *ring = test_ring("ring", NULL), *again = NULL;
+  int fd;
+  if (geteuid() != 0)
+    cr_skip_test("only root can give a file away");
+  cr_result(ringbus_ring_fd(ring, &fd), 0);
+  cr_assert_eq(fchown(fd, 11111, (gid_t)-1), 0);
+  cr_result(ringbus_ring_open_fd(fd, NULL, &again), -EPERM);
+  cr_assert(strstr(ringbus_error_detail(), "11111"), "%s", ringbus_error_detail());
+  cr_result(ringbus_ring_open_fd(fd, &trusting, &again), 0);
 }
 
 Test(descriptors, a_named_ring_can_be_opened_by_descriptor) {
@@ -377,6 +434,7 @@ Test(descriptors, inherited_handles_answer_in_the_child_and_its_end_harms_nobody
       own = test_open("ring"); /* a child that wants to take part opens for itself */
       REQUIRE_RESULT(ringbus_producer_attach(own, NULL, &producer), -EBUSY);
       consumer = test_consumer(own, NULL);
+      test_count_coverage();
       if (round % 4 == 2)
         raise(SIGKILL);
       _exit(0);
@@ -574,6 +632,7 @@ static int use_a_cut_file(struct test_child *self, void *context) {
   struct ringbus_ring_info info;
   struct ringbus_group_info group;
   struct ringbus_participant participant;
+  struct ringbus_blame blame;
   ringbus_producer *producer = NULL;
   ringbus_consumer *consumer = NULL;
   ringbus_observer *observer = NULL;
@@ -590,6 +649,9 @@ static int use_a_cut_file(struct test_child *self, void *context) {
   REQUIRE_RESULT(ringbus_ring_remove_group(ring, "g"), -EBADMSG);
   REQUIRE_RESULT(ringbus_ring_flush(ring), -EBADMSG);
   REQUIRE_RESULT(ringbus_ring_wait_for(ring, RINGBUS_PRODUCER, 0), -EBADMSG);
+  REQUIRE_RESULT(ringbus_ring_blame(ring, RINGBUS_PRODUCER, &blame), -EBADMSG);
+  REQUIRE_RESULT(ringbus_ring_evict(ring, &(struct ringbus_participant){.slot = 1}, 0), -EBADMSG);
+  REQUIRE_RESULT(ringbus_ring_repair(ring, NULL), -EBADMSG);
   REQUIRE_RESULT(ringbus_ring_close(ring), 0);
   return 0;
 }

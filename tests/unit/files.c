@@ -286,6 +286,46 @@ Test(files, a_full_filesystem_is_refused_at_create_and_nothing_is_left) {
   cr_assert_eq(entries_of(directory), 1);
 }
 
+/* Opened before anything is missing: opening reserves again. */
+static int send_where_it_is_missing(struct test_child *self, void *context) {
+  ringbus_ring *ring;
+  REQUIRE_RESULT(ringbus_ring_open(context, NULL, &ring), 0);
+  ringbus_producer *producer = test_producer(ring);
+  test_child_say(self, 'o');
+  test_child_hear(self);
+  REQUIRE_RESULT(ringbus_producer_send(producer, test_content(0), 60000, 0), 0);
+  return 0;
+}
+
+/* Whoever may write a ring may give its space away: where that is gone when it is touched, that is a signal. */
+Test(files, holes_on_a_full_filesystem_are_a_signal_as_readme_says) {
+  static char rest[65536];
+  struct ringbus_create_options fits = {.capacity = 256 << 10};
+  const char *directory = test_path("tmpfs");
+  char path[300], other[300];
+  ringbus_ring *ring = NULL;
+  struct ringbus_ring_info info;
+  test_directory();
+  mount_privately("tmpfs", directory, "size=1m");
+  snprintf(path, sizeof path, "%s/ring", directory);
+  snprintf(other, sizeof other, "%s/rest", directory);
+  cr_result(ringbus_ring_create(path, &fits, &ring), 0);
+  struct test_child child = test_child_start(send_where_it_is_missing, path);
+  cr_assert_eq(test_child_hear(&child), 'o');
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  cr_assert_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 65536, 256 << 10), 0);
+  close(fd);
+  fd = open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  while (write(fd, rest, sizeof rest) > 0)
+    ;
+  close(fd);
+  cr_result(ringbus_ring_info(ring, &info), 0); /* whose header is there */
+  test_child_say(&child, 's');
+  cr_assert_eq(test_child_status(&child), -SIGBUS);
+  cr_assert_eq(unlink(other), 0);
+  use_once(ring); /* now there is space again */
+}
+
 /* A copy with holes in it would be a signal at its first message. */
 Test(files, a_sparse_copy_on_a_full_filesystem_is_refused_at_open) {
   struct ringbus_create_options large = {.capacity = 2 << 20};
@@ -542,6 +582,39 @@ Test(files, remove_refuses_while_anybody_is_attached_and_says_who) {
   cr_result(ringbus_ring_remove(test_path("ring"), false), 0);
   cr_assert_neq(access(test_path("ring"), F_OK), 0);
   cr_result(ringbus_ring_remove(test_path("ring"), false), -ENOENT);
+}
+
+static int may_not_remove(struct test_child *self, void *context) {
+  const int *expected = context;
+  (void)self;
+  if (geteuid() == 0)
+    REQUIRE(setgid(54321) == 0 && setuid(22222) == 0);
+  for (int force = 0; force < 2; force++) {
+    REQUIRE_RESULT(ringbus_ring_remove(test_path("ring"), force), *expected);
+    REQUIRE(strstr(ringbus_error_detail(), "nothing is changed"));
+  }
+  return 0;
+}
+
+/* Removing retires a ring before it takes its name away, so what does not let it do that is looked for first: the
+ * directory's mode; or, as root sets it up here, its sticky bit. */
+Test(files, a_ring_whose_name_may_not_be_removed_is_not_retired) {
+  const struct ringbus_create_options open_to_all = {.capacity = 4096, .mode = 0666};
+  const bool is_root = geteuid() == 0;
+  ringbus_ring *ring = test_ring("ring", &open_to_all);
+  struct ringbus_ring_info info;
+  if (is_root)
+    cr_assert_eq(chmod(getenv("RINGBUS_TEST_DIRECTORY"), 0755), 0);
+  for (int sticky = 0; sticky <= is_root; sticky++) {
+    int expected = sticky ? -EPERM : -EACCES;
+    cr_assert_eq(chmod(test_directory(), sticky ? 01777 : 0555), 0);
+    struct test_child child = test_child_start(may_not_remove, &expected);
+    cr_assert_eq(test_child_status(&child), 0);
+    cr_result(ringbus_ring_info(ring, &info), 0);
+    cr_assert_not(info.retired);
+  }
+  cr_assert_eq(chmod(test_directory(), 0700), 0);
+  cr_result(ringbus_ring_remove(test_path("ring"), false), 0);
 }
 
 Test(files, every_call_on_a_retired_ring_is_stale) {

@@ -726,6 +726,10 @@ Test(groups, names_are_kept_up_to_63_bytes_and_longer_ones_are_refused) {
   cr_result(ringbus_consumer_detach(consumer), 0);
   name[0] = 0;
   cr_result(ringbus_consumer_attach(ring, &options, &consumer), -EINVAL);
+  for (int c = 1; c < 128; c = c == 31 ? 127 : c + 1) { /* it is shown on terminals */
+    snprintf(name, sizeof name, "bell%c", c);
+    cr_result(ringbus_consumer_attach(ring, &options, &consumer), -EINVAL);
+  }
 }
 
 Test(groups, bad_options_are_refused) {

@@ -501,6 +501,62 @@ Test(hostile, a_broken_cursor_does_not_stop_the_ring_and_is_counted) {
   }
 }
 
+/* Nobody who may only read counts it, or believes it. */
+Test(hostile, a_broken_cursor_is_not_blamed_by_a_reader) {
+  struct ringbus_blame blame;
+  ring = test_ring("ring", NULL);
+  ringbus_producer *with = test_producer(ring);
+  test_consumer(ring, "bad");
+  cr_result(ringbus_producer_send(with, "x", 1, 0), 0);
+  ringbus_ring *reader = test_open_read_only("ring");
+  cr_result(ringbus_ring_blame(reader, RINGBUS_PRODUCER, &blame), 0);
+  ring_group(ring, 0)->cursor = 6;
+  cr_result(ringbus_ring_blame(reader, RINGBUS_PRODUCER, &blame), -ENOENT);
+  cr_assert_eq(ring->header->counters.broken_cursors, 0);
+}
+
+/* A claim by a slot that nobody has ever had, or that there is none of. */
+Test(hostile, a_claim_of_nobody_is_blamed_on_nobody) {
+  static const uint64_t owners[] = {0, 7, 63, 64, 1023};
+  const struct ringbus_create_options many = {.capacity = 4096, .many_producers = true};
+  ring = test_ring("ring", &many);
+  ringbus_producer *with = test_producer(ring);
+  for (size_t i = 0; i < sizeof owners / sizeof owners[0]; i++) {
+    struct ringbus_blame blame;
+    volatile AO_t *word = ringbus_word_at(&ring->view, 0);
+    *word = record_word(&ring->view, 0, RINGBUS_WORD_CLAIMED, 64, owners[i]);
+    cr_result(ringbus_ring_blame(ring, RINGBUS_CONSUMER, &blame), 0);
+    cr_assert(blame.slot == 0 && blame.position == 0 && blame.bytes == 64);
+  }
+  cr_result(ringbus_ring_repair(ring, NULL), 0); /* nobody has it in a slot */
+  cr_result(ringbus_consumer_wait(test_consumer(ring, NULL), 0), -ETIMEDOUT);
+  cr_result(ringbus_producer_send(with, "x", 1, 0), 0);
+}
+
+Test(hostile, nobody_begins_at_a_tail_or_floor_that_no_record_has) {
+  for (int many = 0; many < 2; many++) {
+    const struct ringbus_create_options options = {.capacity = 4096, .many_producers = many};
+    const uint64_t odd[] = {4, 8, 32, 8192 + 64};
+    ring = test_ring("ring", &options);
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++)
+      for (int which = 0; which < 2; which++) {
+        ringbus_producer *none = NULL;
+        ringbus_observer *nobody = NULL;
+        uint64_t *field = which ? &ring->header->tail.position : &ring->header->floor.position;
+        if (!many && odd[i] % 8 == 0 && odd[i] < 4096)
+          continue; /* there that may be a record's */
+        *field = odd[i];
+        cr_result(ringbus_producer_attach(ring, NULL, &none), -EBADMSG);
+        if (!which && odd[i] < 64 && many)
+          cr_result(ringbus_observer_attach(ring, NULL, &nobody), odd[i] < 8 ? 0 : -EBADMSG);
+        cr_result(ringbus_observer_detach(nobody), 0);
+        *field = 0;
+      }
+    cr_result(ringbus_ring_close(ring), 0);
+    cr_result(ringbus_ring_remove(test_path("ring"), true), 0);
+  }
+}
+
 /* Damage is said as damage, and stays where it is: the other groups read on. */
 Test(hostile, a_damaged_record_is_bad_message_and_reading_does_not_pass_it) {
   struct ringbus_message message;

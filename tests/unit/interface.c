@@ -70,7 +70,10 @@ Test(interface, missing_arguments_are_refused_where_that_is_promised) {
   struct ringbus_group_info group;
   struct ringbus_participant participant;
   ringbus_ring *ring = test_ring("ring", NULL), *none = NULL;
+  struct ringbus_blame blame;
   ringbus_producer *producer;
+  ringbus_consumer *consumer;
+  ringbus_observer *observer;
   int fd;
   cr_result(ringbus_ring_create(test_path("x"), NULL, NULL), -EINVAL);
   cr_result(ringbus_ring_create(NULL, NULL, &none), -EINVAL);
@@ -91,6 +94,31 @@ Test(interface, missing_arguments_are_refused_where_that_is_promised) {
   cr_result(ringbus_ring_wait_for(ring, (enum ringbus_role)0, 0), -EINVAL);
   cr_result(ringbus_ring_fd(ring, &fd), 0);
   cr_assert(access(test_path("x"), F_OK) != 0 && !none);
+  cr_result(ringbus_ring_group(ring, 0, NULL), -EINVAL);
+  cr_result(ringbus_ring_fd(NULL, &fd), -EINVAL);
+  cr_result(ringbus_ring_flush(NULL), -EINVAL);
+  cr_result(ringbus_ring_repair(NULL, NULL), -EINVAL);
+  cr_result(ringbus_ring_remove_group(ring, NULL), -EINVAL);
+  cr_result(ringbus_ring_blame(NULL, RINGBUS_PRODUCER, &blame), -EINVAL);
+  cr_result(ringbus_ring_evict(ring, NULL, 0), -EINVAL);
+  cr_result(ringbus_ring_evict(ring, &(struct ringbus_participant){.slot = 0}, 0), -EINVAL);
+  cr_result(ringbus_ring_evict(ring, &(struct ringbus_participant){.slot = 64}, 0), -EINVAL);
+  cr_result(ringbus_bus_list(NULL, NULL, NULL), -EINVAL);
+  cr_result(ringbus_producer_attach(NULL, NULL, &producer), -EINVAL);
+  cr_result(ringbus_consumer_attach(NULL, NULL, &consumer), -EINVAL);
+  cr_result(ringbus_observer_attach(NULL, NULL, &observer), -EINVAL);
+  cr_result(
+      ringbus_observer_attach(ring, &(struct ringbus_observer_options){.start = 4}, &observer),
+      -EINVAL);
+  cr_result(ringbus_observer_attach(ring, NULL, &observer), 0);
+  cr_result(ringbus_observer_seek(observer, RINGBUS_RESUME, 0), -EINVAL);
+  cr_result(ringbus_observer_seek(observer, (enum ringbus_start)4, 0), -EINVAL);
+  cr_result(
+      ringbus_ring_create(test_path("x"), &(struct ringbus_create_options){.mode = 04755}, &none),
+      -EINVAL);
+  cr_result(
+      ringbus_ring_create_anonymous(&(struct ringbus_create_options){.open_existing = true}, &none),
+      -EINVAL);
   /* NULL handles may be left, so that error paths are simple */
   cr_result(ringbus_producer_detach(NULL), 0);
   cr_result(ringbus_consumer_detach(NULL), 0);
@@ -99,6 +127,53 @@ Test(interface, missing_arguments_are_refused_where_that_is_promised) {
   cr_result(ringbus_producer_tell(producer, NULL, NULL), 0);
   cr_result(ringbus_ring_participant(ring, 1, &participant), 0);
   cr_assert_str_not_empty(participant.name, "the program's name is the default");
+}
+
+static int publish_with_inherited(struct test_child *self, void *context) {
+  void *data;
+  (void)self;
+  REQUIRE_RESULT(ringbus_producer_abort(context), -ECHILD);
+  REQUIRE_RESULT(ringbus_producer_claim(context, 1, 0, &data), -ECHILD);
+  REQUIRE_RESULT(ringbus_producer_commit(context, 1), -ECHILD);
+  REQUIRE_RESULT(ringbus_producer_send(context, "x", 1, 0), -ECHILD);
+  return 0;
+}
+
+/* As descriptors.c does for the inlined calls. */
+Test(interface, hot_calls_in_a_forked_child_say_so) {
+  ringbus_producer *producer = test_producer(test_ring("ring", NULL));
+  void *data;
+  cr_result(ringbus_producer_claim(producer, 1, 0, &data), 0);
+  struct test_child child = test_child_start(publish_with_inherited, producer);
+  cr_assert_eq(test_child_status(&child), 0);
+  cr_result(ringbus_producer_commit(producer, 1), 0);
+}
+
+/* As hostile.c does for the inlined calls. */
+Test(interface, a_word_that_contradicts_itself_is_bad_message) {
+  ringbus_ring *ring = test_ring("ring", NULL);
+  ringbus_consumer *consumer = test_consumer(ring, NULL);
+  struct ringbus_ring_info info;
+  struct ringbus_message message;
+  uint64_t sound, word;
+  size_t count;
+  cr_result(ringbus_producer_send(test_producer(ring), "12345678", 8, 0), 0);
+  cr_result(ringbus_ring_info(ring, &info), 0);
+  const uint64_t at = info.file_bytes - info.capacity;
+  test_read_file("ring", at, &sound, sizeof sound);
+  const uint64_t wrong[] = {
+      sound | RINGBUS_WORD_FLAG_TAG,                                 /* without room for one */
+      sound | RINGBUS_WORD_UNUSED_MASK << RINGBUS_WORD_UNUSED_SHIFT, /* more unused than there is */
+      ~sound};
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    word = wrong[i];
+    test_write_file("ring", at, &word, sizeof word);
+    cr_result(ringbus_consumer_borrow(consumer, &message), -EBADMSG);
+    cr_result(ringbus_consumer_borrow_batch(consumer, &message, 1, &count), -EBADMSG);
+    cr_result(ringbus_consumer_recv(consumer, &word, sizeof word, NULL), -EBADMSG);
+  }
+  test_write_file("ring", at, &sound, sizeof sound);
+  cr_result(ringbus_consumer_borrow(consumer, &message), 0);
 }
 
 /* Hot calls leave errno alone, also when they wake somebody. */

@@ -1228,6 +1228,7 @@ Test(many, inherited_handles_answer_in_the_child_and_its_end_harms_nobody) {
     REQUIRE_RESULT(ringbus_ring_evict(ring, &whom, 0), -ECHILD);
     for (int i = 0; i < PRODUCERS; i++)
       REQUIRE_RESULT(ringbus_producer_detach(producers[i]), -ECHILD);
+    test_count_coverage();
     _exit(0);
   }
   int status;

@@ -854,6 +854,47 @@ Test(polling, an_event_descriptor_of_a_lapped_group_says_so, .timeout = 60) {
   }
 }
 
+static int take_all_and_die(struct test_child *self, void *context) {
+  const struct ringbus_consumer_options shared = {.group = "shared", .shared = true};
+  struct ringbus_message messages[4];
+  ringbus_consumer *member;
+  size_t count;
+  REQUIRE_RESULT(ringbus_consumer_attach(test_open(context), &shared, &member), 0);
+  test_child_say(self, 'a');
+  test_child_hear(self);
+  REQUIRE_RESULT(ringbus_consumer_borrow_batch(member, messages, 4, &count), 0);
+  raise(SIGKILL);
+  return 1;
+}
+
+/* What the dead had is there to be read, too; the helper may only look. */
+Test(polling, what_a_dead_member_had_makes_an_event_descriptor_readable, .timeout = 60) {
+  const struct ringbus_consumer_options shared = {
+      .group = "shared", .shared = true, .look_ns = 1000000};
+  ringbus_ring *ring = make(0, RINGBUS_WAKE_BY_MEMBARRIER);
+  ringbus_producer *producer = test_producer(ring);
+  ringbus_consumer *member;
+  struct ringbus_message message;
+  int fd;
+  cr_result(ringbus_consumer_attach(ring, &shared, &member), 0);
+  struct test_child child = test_child_start(take_all_and_die, (void *)(uintptr_t)name_of(0));
+  cr_assert_eq(test_child_hear(&child), 'a');
+  send(producer);
+  test_child_say(&child, 't');
+  cr_assert_eq(test_child_status(&child), -SIGKILL);
+  cr_result(ringbus_consumer_event_fd(member, &fd), 0);
+  cr_assert(is_readable(fd, -1));
+  int result;
+  do { /* whoever polls takes it over by and by */
+    result = ringbus_consumer_borrow(member, &message);
+  } while (result == -EAGAIN);
+  cr_result(result, 0);
+  cr_assert(message.redelivered);
+  cr_result(ringbus_consumer_release(member), 0);
+  cr_result(ringbus_consumer_event_arm(member), 0);
+  cr_assert(!is_readable(fd, 0));
+}
+
 static volatile sig_atomic_t signals_taken;
 
 static void take_signal(int signal) {

@@ -128,6 +128,68 @@ Test(reboot, what_was_flushed_behind_the_claim_of_a_dead_producer_is_there_again
   expect_all(consumer, 100, 110);
 }
 
+static int attach_all_kinds_and_die(struct test_child *self, void *context) {
+  static const struct ringbus_consumer_options kinds[] = {
+      {.group = "shared", .shared = true},
+      {.group = "attached", .policy = RINGBUS_GATE_WHILE_ATTACHED},
+      {.group = "ahead"},
+      {.group = NULL}};
+  ringbus_ring *ring;
+  ringbus_consumer *consumer = NULL;
+  struct ringbus_message message;
+  (void)self, (void)context;
+  REQUIRE_RESULT(ringbus_ring_open(path, NULL, &ring), 0);
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+    REQUIRE_RESULT(ringbus_consumer_attach(ring, &kinds[i], &consumer), 0);
+    if (i == 0) /* has the first two, and releases one of them */
+      for (int n = 0; n < 2; n++)
+        REQUIRE_RESULT(ringbus_consumer_borrow_batch(consumer, &message, 1, &(size_t){0}), 0),
+            n == 0 ? REQUIRE_RESULT(ringbus_consumer_release(consumer), 0) : (void)0;
+    if (i == 2) /* beyond what was flushed */
+      for (int n = 0; n < 25; n++)
+        REQUIRE_RESULT(ringbus_consumer_recv(consumer, &(uint64_t){0}, 8, NULL), 0);
+  }
+  raise(SIGKILL);
+  return 1;
+}
+
+/* Whoever lived then is dead. A group stands where it stood, if that was flushed; who is waited for only while
+ * it lives is not any more; one that was to end with its consumer has ended. */
+Test(reboot, groups_resume_as_far_as_what_they_read_is_there) {
+  for (int many = 0; many < 2; many++) {
+    const struct ringbus_consumer_options shared = {.group = "shared", .shared = true};
+    ringbus_ring *ring =
+        ring_on_a_disk_with((struct ringbus_create_options){.many_producers = many});
+    struct ringbus_group_info group;
+    struct ringbus_message message;
+    ringbus_consumer *consumer;
+    publish(ring, 0, 20);
+    cr_result(ringbus_ring_flush(ring), 0);
+    publish(ring, 20, 30);
+    struct test_child child = test_child_start(attach_all_kinds_and_die, NULL);
+    cr_assert_eq(test_child_status(&child), -SIGKILL);
+    cr_result(ringbus_ring_close(ring), 0);
+    reboot();
+    ring = open_again();
+    cr_assert_eq(info_of(ring).groups, 3);
+    for (uint32_t index = 0; index < 3; index++) {
+      cr_result(ringbus_ring_group(ring, index, &group), 0);
+      cr_assert_eq(group.gating, index != 1, "%s", group.name);
+      cr_assert_eq(group.cursor_count, index == 0 ? 1 : index == 1 ? 0 : 20, "%s", group.name);
+    }
+    cr_result(ringbus_consumer_attach(ring, &shared, &consumer), 0);
+    for (uint64_t expected = 1; expected < 20; expected++) {
+      cr_result(ringbus_consumer_borrow(consumer, &message), 0);
+      cr_assert_eq(*(const uint64_t *)message.data, expected);
+      cr_result(ringbus_consumer_release(consumer), 0);
+    }
+    cr_result(ringbus_consumer_borrow(consumer, &message), -EAGAIN);
+    expect_all(test_consumer(ring, "ahead"), 0, 0);
+    cr_result(ringbus_ring_close(ring), 0);
+    remove_ring();
+  }
+}
+
 Test(reboot, what_was_never_flushed_is_discarded_and_positions_go_on) {
   ringbus_ring *ring = ring_on_a_disk(RINGBUS_HOLD);
   ringbus_consumer *consumer = test_consumer(ring, "g");

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/* pace.c - the rules of lib/pace.c, by a clock that this program makes up: what is tried when, and kept how
+ * long, who rests, and when a rest ends. That file is part of this one, in its form for processors whose counter
+ * it does not know, which asks clock_gettime. */
+#include "suite.h"
+
+#include <time.h>
+
+#include "consumer.h"
+
+static uint64_t now_ns, step_ns; /* each look at the clock takes so long */
+static void (*as_time_goes_by)(void);
+
+static int made_up_clock(struct timespec *time) {
+  now_ns += step_ns;
+  if (as_time_goes_by)
+    as_time_goes_by();
+  *time = (struct timespec){(time_t)(now_ns / 1000000000), (long)(now_ns % 1000000000)};
+  return 0;
+}
+
+#undef __x86_64__
+#undef __aarch64__
+#define clock_gettime(clock, time) made_up_clock(time)
+#include "../../lib/pace.c"
+
+/* ---------------------------------------------------------------- trials */
+
+enum { TRIED = 8, SETTLING = 8, LEVELS = 3 };
+
+/* How many bytes a step of this length gets on at each level. */
+static struct trial trial;
+static uint64_t position;
+static unsigned tried_level;
+
+static void step(uint64_t ns, uint64_t bytes) {
+  tried_level = trial_step(&trial, position);
+  now_ns += ns;
+  position += bytes;
+}
+
+/* Steps at the level as it is; returns how many until it is another one, or most. */
+static unsigned steps_at(unsigned at, const uint64_t bytes[LEVELS], unsigned most) {
+  unsigned steps = 0;
+  while (tried_level == at && steps < most) {
+    step(10000, bytes[tried_level]);
+    steps++;
+  }
+  return steps;
+}
+
+static void begin(void) {
+  now_ns = 1000000;
+  step_ns = 0;
+  tried_level = 0;
+  position = 4096;
+  trial_begin(&trial, LEVELS, TRIED, SETTLING);
+}
+
+enum { A_TRY = SETTLING + TRIED, A_WINDOW = 4 * TRIED };
+
+Test(trial, the_lowest_level_is_kept_eight_times_as_long_after_each_try_that_does_not_pay) {
+  static const uint64_t equal[] = {1000, 1000, 1000};
+  static const unsigned windows[] = {1, 8, 64, 256, 256, 256};
+  begin();
+  for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+    cr_assert_eq(steps_at(0, equal, UINT32_MAX), SETTLING + windows[i] * A_WINDOW);
+    cr_assert_eq(tried_level, 1);
+    cr_assert_eq(steps_at(1, equal, UINT32_MAX), A_TRY, "one try is enough to see that");
+    cr_assert_eq(trial.chosen, 0);
+  }
+}
+
+Test(trial, a_higher_level_is_chosen_if_it_was_better_by_a_quarter_four_times_in_a_row) {
+  for (uint64_t better = 1200; better <= 1300; better += 100) {
+    const uint64_t bytes[] = {1000, better, 0};
+    begin();
+    steps_at(0, bytes, UINT32_MAX);
+    unsigned steps = steps_at(1, bytes, 4 * A_TRY);
+    cr_assert_eq(steps, better > 1250 ? 4 * A_TRY : A_TRY);
+    cr_assert_eq(trial.chosen, better > 1250);
+  }
+}
+
+Test(trial, what_was_better_three_times_only_was_chance) {
+  static const uint64_t better[] = {1000, 2000, 2000}, equal[] = {1000, 1000, 1000};
+  begin();
+  steps_at(0, equal, UINT32_MAX);
+  cr_assert_eq(steps_at(1, better, 3 * A_TRY), 3 * A_TRY);
+  cr_assert_eq(trial.won, 3);
+  cr_assert_eq(steps_at(1, equal, UINT32_MAX), A_TRY);
+  cr_assert(trial.chosen == 0 && tried_level == 0);
+}
+
+/* It costs when it is wrong, so it is looked at more often: sixteen windows at most, up and down in turn. */
+Test(trial, a_level_above_the_lowest_is_kept_for_sixteen_windows_at_most) {
+  static const uint64_t bytes[] = {1000, 2000, 1000};
+  static const unsigned windows[] = {1, 8, 16, 16, 16};
+  begin();
+  steps_at(0, bytes, UINT32_MAX);
+  cr_assert_eq(steps_at(1, bytes, 4 * A_TRY), 4 * A_TRY);
+  cr_assert_eq(trial.chosen, 1);
+  for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+    cr_assert_eq(steps_at(1, bytes, UINT32_MAX), SETTLING + windows[i] * A_WINDOW);
+    cr_assert_eq(tried_level, i % 2 ? 2 : 0);
+    cr_assert_eq(steps_at(tried_level, bytes, UINT32_MAX), A_TRY);
+    cr_assert(trial.chosen == 1 && tried_level == 1);
+  }
+}
+
+Test(trial, a_level_that_does_not_pay_any_more_is_left_after_one_try) {
+  static const uint64_t before[] = {1000, 2000, 1000}, after[] = {1700, 2000, 1000};
+  begin();
+  steps_at(0, before, UINT32_MAX);
+  steps_at(1, before, 4 * A_TRY);
+  cr_assert_eq(trial.chosen, 1);
+  steps_at(1, before, UINT32_MAX);
+  cr_assert_eq(tried_level, 0);
+  cr_assert_eq(steps_at(0, after, A_TRY), A_TRY);
+  cr_assert_eq(trial.chosen, 0);
+}
+
+Test(trial, the_highest_level_is_the_end) {
+  static const uint64_t bytes[] = {1000, 2000, 4000};
+  begin();
+  for (unsigned steps = 0; steps < 100000; steps++) {
+    step(10000, bytes[tried_level]);
+    cr_assert_lt(tried_level, LEVELS);
+  }
+  cr_assert_eq(trial.chosen, 2);
+}
+
+/* Other traffic: what is chosen is tried anew, soon. */
+Test(trial, messages_that_come_twice_as_fast_or_half_as_fast_bring_the_next_try_forward) {
+  for (int faster = 0; faster < 2; faster++) {
+    const uint64_t before[] = {1000, 1000, 1000};
+    const uint64_t other = faster ? 2100 : 450, after[] = {other, other, other};
+    begin();
+    for (int tries = 0; tries < 3; tries++) {
+      steps_at(0, before, UINT32_MAX);
+      steps_at(1, before, UINT32_MAX);
+    }
+    cr_assert_eq(trial.kept, 256);
+    steps_at(0, before, SETTLING + 20 * A_WINDOW); /* of 256 */
+    /* The slower of two windows is not believed: the one in which it changed, and one more. */
+    cr_assert_leq(steps_at(0, after, UINT32_MAX), 3 * A_WINDOW);
+    cr_assert_eq(tried_level, 1);
+  }
+}
+
+Test(trial, messages_that_come_half_as_fast_begin_at_the_lowest_level) {
+  static const uint64_t before[] = {1000, 2000, 1000}, after[] = {450, 900, 450};
+  begin();
+  steps_at(0, before, UINT32_MAX);
+  steps_at(1, before, 4 * A_TRY);
+  steps_at(1, before, UINT32_MAX);
+  steps_at(0, before, UINT32_MAX); /* the try behind its first window */
+  cr_assert(trial.chosen == 1 && trial.kept == 8);
+  steps_at(1, before, SETTLING + A_WINDOW);
+  cr_assert_leq(steps_at(1, after, UINT32_MAX), 3 * A_WINDOW);
+  cr_assert(tried_level == 0 && trial.chosen == 0 && !trial.trying);
+  cr_assert_eq(steps_at(0, after, UINT32_MAX), SETTLING + 32 * A_WINDOW);
+}
+
+/* One slow window is no other traffic: this process or the other had no core. */
+Test(trial, a_single_slow_window_changes_nothing) {
+  static const uint64_t usual[] = {1000, 2000, 1000}, slow[] = {1, 1, 1};
+  begin();
+  steps_at(0, usual, UINT32_MAX);
+  steps_at(1, usual, 4 * A_TRY);
+  steps_at(1, usual, SETTLING + A_WINDOW); /* then one upwards or downwards */
+  steps_at(tried_level, usual, A_TRY);
+  cr_assert(trial.chosen == 1 && trial.kept == 8);
+  cr_assert_eq(steps_at(1, usual, SETTLING + A_WINDOW), SETTLING + A_WINDOW);
+  cr_assert_eq(steps_at(1, slow, A_WINDOW), A_WINDOW);
+  cr_assert_eq(steps_at(1, usual, UINT32_MAX), 6 * A_WINDOW);
+  cr_assert_eq(trial.chosen, 1);
+}
+
+/* Where steps are short there are more of them, up to 20 us: less is noise. */
+Test(trial, no_window_is_shorter_than_20_us) {
+  static const uint64_t step_lengths[] = {100, 1000, 1999, 2499, 2500, 2600};
+  for (size_t i = 0; i < sizeof step_lengths / sizeof step_lengths[0]; i++) {
+    const uint64_t ns = step_lengths[i];
+    begin();
+    while (tried_level == 0)
+      step(ns, 1000);
+    uint64_t began = now_ns;
+    while (tried_level == 1)
+      step(ns, 1000);
+    /* Behind what does not count, from the first step to the last one: that is a step less than there are. */
+    const uint64_t took = now_ns - began - SETTLING * ns;
+    cr_assert(took >= 20000, "%llu", (unsigned long long)took);
+    cr_assert(took < 20000 + 2 * ns || took <= (TRIED + 1) * ns, "%llu", (unsigned long long)took);
+  }
+}
+
+/* ---------------------------------------------------------------- a rest on the first empty look */
+
+Test(rest, whoever_looks_at_an_empty_ring_again_and_again_has_rested_once) {
+  ringbus_ring *ring = test_ring("ring", NULL);
+  ringbus_producer *producer = test_producer(ring);
+  /* Another trial would have a say in it. */
+  const struct ringbus_consumer_options options = {.hand_back = RINGBUS_HAND_BACK_NEVER};
+  ringbus_consumer *consumer;
+  struct ringbus_message message;
+  cr_result(ringbus_consumer_attach(ring, &options, &consumer), 0);
+  step_ns = 100;
+  trial_begin(&consumer->resting, RESTING_LEVELS, 1000, 0);
+  for (int empty = 0; empty < 4; empty++) {
+    const unsigned left = consumer->resting.left;
+    consumer->resting.chosen = 1 + (unsigned)empty % 2;
+    for (int again = 0; again < 10; again++) {
+      const uint64_t before = now_ns;
+      cr_result(again % 2 ? ringbus_consumer_borrow(consumer, &message)
+                          : ringbus_consumer_recv(consumer, &message, sizeof message, NULL),
+                -EAGAIN);
+      if (again == 0) /* 2 us, or 8 */
+        cr_assert(now_ns - before >= (empty % 2 ? 8000 : 2000));
+      else
+        cr_assert_eq(now_ns, before);
+    }
+    cr_assert_eq(left - consumer->resting.left, 1);
+    cr_result(ringbus_producer_send(producer, "message", 7, 0), 0);
+    cr_result(ringbus_consumer_borrow(consumer, &message), 0);
+    cr_result(ringbus_consumer_release(consumer), 0);
+  }
+}
+
+/* Lines handed back or not make a difference that rests, or the traffic, must not be taken for. */
+Test(rest, while_another_trial_has_not_settled_nothing_is_learned_about_rests) {
+  ringbus_consumer *consumer = test_consumer(test_ring("ring", NULL), NULL);
+  consumer->resting.chosen = 1;
+  consumer->keeping.left = consumer->keeping.measured;
+  consumer->resting.left = 10;
+  pace_empty(consumer);
+  cr_assert_eq(consumer->resting.left, 9);
+  consumer->keeping.left++; /* it is settling */
+  pace_empty(consumer);
+  const unsigned whole = consumer->resting.left;
+  cr_assert_gt(whole, 10);
+  consumer->keeping.left--;
+  consumer->keeping.trying = true;
+  consumer->resting.left = 10;
+  pace_empty(consumer);
+  cr_assert_eq(consumer->resting.left, whole, "its window begins again");
+}
+
+Test(rest, a_rest_ends_where_the_clock_stands_still) {
+  step_ns = 0;
+  rest(8);
+}
+
+/* ---------------------------------------------------------------- a rest at a full ring */
+
+enum { CAPACITY = 65536 };
+static ringbus_ring *ring;
+static uint64_t full_at, moved, moves, stride, looked_ns;
+
+/* The consumer gets on by so much in each microsecond, so often. */
+static void move_consumer(void) {
+  if (now_ns - looked_ns < 900 || moved == moves)
+    return;
+  looked_ns = now_ns;
+  moved++;
+  counted_store(&ring_group(ring, 0)->cursor, (struct counted){moved * stride, moved});
+}
+
+static uint64_t pause_at_full(uint64_t times, uint64_t bytes) {
+  const struct ringbus_create_options options = {.capacity = CAPACITY};
+  ring = test_ring("ring", &options);
+  test_consumer(ring, "g");
+  now_ns = looked_ns = 1000000;
+  step_ns = 100;
+  full_at = UINT64_MAX;
+  moved = 0;
+  moves = times;
+  stride = bytes;
+  as_time_goes_by = move_consumer;
+  pace_full(ring, (struct counted){CAPACITY, CAPACITY}, false, 64, &full_at);
+  as_time_goes_by = NULL;
+  REQUIRE(unlink(test_path("ring")) == 0);
+  return now_ns - 1000000;
+}
+
+Test(rest, a_producer_does_not_rest_for_a_consumer_that_does_not_move) {
+  pause_at_full(0, 0);
+  const uint64_t before = now_ns; /* it is known where it stood */
+  pace_full(ring, (struct counted){CAPACITY, CAPACITY}, false, 64, &full_at);
+  cr_assert_lt(now_ns - before, 1000, "it has looked at the clock, and no more");
+}
+
+Test(rest, a_producer_rests_until_the_consumer_stops) {
+  const uint64_t rested = pause_at_full(3, 64);
+  cr_assert_eq(moved, 3);
+  cr_assert_eq(full_at, 3 * 64);
+  cr_assert(rested > 3000 && rested < 8000, "%llu", (unsigned long long)rested);
+}
+
+Test(rest, a_producer_rests_until_an_eighth_of_the_ring_is_free) {
+  pause_at_full(100, 2048);
+  cr_assert(full_at >= CAPACITY / 8 && full_at < CAPACITY / 8 + 2 * 2048, "%llu",
+            (unsigned long long)full_at);
+}
+
+Test(rest, a_producer_rests_no_longer_than_32_us_or_16_looks) {
+  const uint64_t rested = pause_at_full(1000, 8);
+  cr_assert(rested <= 33000 && moved >= 12, "%llu, %llu", (unsigned long long)rested,
+            (unsigned long long)moved);
+  step_ns = 20000; /* it was away for a while */
+  as_time_goes_by = NULL;
+  const uint64_t before = now_ns;
+  full_at = UINT64_MAX;
+  pace_full(ring, (struct counted){CAPACITY, CAPACITY}, false, 64, &full_at);
+  cr_assert_leq(now_ns - before, 100000);
+}
