@@ -12,6 +12,8 @@
  *     word has not 64 bits.
  *   "producer and consumer fields on one line because the struct base was unaligned" (Performance):
  *     layout.h asserts each offset, and mappings begin at a page. */
+#include "internal.h"
+
 #include "suite.h"
 
 #include <fcntl.h>
@@ -419,6 +421,24 @@ Test(attach_checks, geometry_that_only_agrees_with_itself_is_refused) {
   put(&changed);
   cr_assert_eq(truncate(test_path("ring"), status.st_size), 0);
   cr_result(try_to_open(false), -EBADMSG);
+  for (int more = 0; more < 2;
+       more++) { /* slots than a word can name, groups than a bit is for; all else fits */
+    struct geometry planned = {.capacity = original.capacity,
+                               .slot_count = more ? original.slot_count : RINGBUS_MAX_SLOTS + 1,
+                               .group_count = more ? RINGBUS_MAX_GROUPS + 1 : original.group_count,
+                               .producers = original.producers};
+    layout_plan(&planned, RINGBUS_DATA_ALIGNMENT);
+    changed = original;
+    changed.slot_count = planned.slot_count;
+    changed.group_count = planned.group_count;
+    changed.groups_offset = planned.groups_offset;
+    changed.words_offset = planned.words_offset;
+    changed.data_offset = planned.data_offset;
+    changed.checksum = test_checksum(&changed);
+    put(&changed);
+    cr_assert_eq(truncate(test_path("ring"), (off_t)planned.file_bytes), 0);
+    cr_result(try_to_open(false), -EBADMSG);
+  }
 }
 
 /* The geometry is taken once: what a peer writes into the identity afterwards changes nothing. */
