@@ -26,6 +26,15 @@ static struct lapped_reader reader_of(ringbus_consumer *consumer, struct counted
                                 at, &consumer->lost};
 }
 
+/* Over a message that was found by a call. */
+static void pass(ringbus_consumer *consumer, uint64_t bytes) {
+  struct ringbus_consumer_hot *hot = &consumer->hot;
+  hot->position += bytes;
+  hot->count++;
+  if (distance(hot->lap_end, hot->position) >= 0)
+    ringbus_slow_lap(consumer);
+}
+
 /* This consumer was lapped: to the oldest message. What it has borrowed stays borrowed, and invalid,
  * until it is released. */
 static int catch_up(ringbus_consumer *consumer) {
@@ -180,10 +189,8 @@ int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *mess
     return result == -EOVERFLOW ? catch_up(consumer) : nothing_or_end(consumer, result, state);
   }
   int result = next_or_recovered(consumer, message, &bytes);
-  if (result == 0) {
-    go_to(hot, hot->position + bytes);
-    hot->count++;
-  }
+  if (result == 0)
+    pass(consumer, bytes);
   return nothing_or_end(consumer, result, state);
 }
 
@@ -225,8 +232,7 @@ int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size_t size,
   result = copy_out(&found, buffer, size, message);
   if (result != 0)
     return result;
-  go_to(hot, hot->position + bytes);
-  hot->count++;
+  pass(consumer, bytes);
   return ringbus_consumer_release(consumer);
 }
 

@@ -30,6 +30,7 @@ struct ringbus_consumer {
   struct trial
       keeping; /* the lines that were read, instead of handing them back; a step is a lap */
   bool tries_keeping;
+  unsigned unlearned; /* first empty looks since keeping was settled last */
   struct handle handle;
   uint32_t group;
   enum ringbus_wait wait;

@@ -165,6 +165,9 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
 
 /* ---------------------------------------------------------------- the consumer's two */
 
+/* So many looks at most: a lap of slow traffic in a large ring may take hours, and then a rest is no good. */
+enum { UNLEARNED_MOST = 256 };
+
 /* A rest on the first empty look makes a gap in which the producer writes undisturbed; if it sends
  * at its own pace it makes nothing but latency. What the other trial makes of the speed must not be taken for
  * the effect of a rest, or of the traffic. */
@@ -172,10 +175,15 @@ void pace_empty(ringbus_consumer *consumer) {
   static const unsigned us[RESTING_LEVELS] = {0, 2, 8};
   struct trial *resting = &consumer->resting;
   consumer->hot.empty_at = consumer->hot.position;
-  if (consumer->tries_keeping && is_unsettled(&consumer->keeping))
+  if (!consumer->tries_keeping || !is_unsettled(&consumer->keeping))
+    consumer->unlearned = 0;
+  if (consumer->tries_keeping && is_unsettled(&consumer->keeping) &&
+      consumer->unlearned < UNLEARNED_MOST) {
+    consumer->unlearned++;
     begin_window(resting);
-  else
+  } else {
     (void)trial_step(resting, consumer->hot.position);
+  }
   rest(us[level(resting)]);
 }
 

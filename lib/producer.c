@@ -30,8 +30,10 @@ static void enter_stripe(ringbus_producer *producer) {
   set_limit(producer);
 }
 
-/* Tail is the first record boundary behind the end of a stripe. */
-static void note_boundary(ringbus_producer *producer) {
+/* Tail may be the first record boundary behind the end of a stripe. */
+void ringbus_slow_mark(ringbus_producer *producer) {
+  if (distance(producer->stripe_end, producer->hot.tail) < 0)
+    return;
   producer->marks[producer->next_mark++ % MARKS] =
       (struct counted){producer->hot.tail, producer->hot.count};
   enter_stripe(producer);
@@ -104,8 +106,7 @@ static int make_room(ringbus_producer *producer, uint64_t bytes) {
 }
 
 int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes) {
-  if (distance(producer->stripe_end, producer->hot.tail) >= 0)
-    note_boundary(producer);
+  ringbus_slow_mark(producer);
   if (fits(producer, bytes))
     return 0;
   if (bytes + 8 <= producer->handle.ring->geometry.capacity)

@@ -216,6 +216,7 @@ struct ringbus_consumer_hot {
 RINGBUS_API int ringbus_slow_claim(ringbus_producer *producer, uint64_t bytes);
 RINGBUS_API int ringbus_slow_state(volatile unsigned *state);
 RINGBUS_API void ringbus_slow_wake(volatile unsigned *waiters);
+RINGBUS_API void ringbus_slow_mark(ringbus_producer *producer);
 RINGBUS_API void ringbus_slow_lap(ringbus_consumer *consumer);
 RINGBUS_API int ringbus_slow_borrow(ringbus_consumer *consumer, struct ringbus_message *message);
 RINGBUS_API int ringbus_slow_borrow_batch(ringbus_consumer *consumer,
@@ -316,10 +317,13 @@ struct ringbus_eight {
  * are stored two at a time, where that can be done: a core stores once in a cycle. */
 RINGBUS_INLINE void ringbus_copy_sixteen(char *to, const char *from) {
 #ifdef __SSE2__
-  __m128d both = _mm_load_sd((const double *)(const void *)from);
+  double low, high;
+  memcpy(&low, from, 8); /* which may be at any address, and of any type */
+  memcpy(&high, from + 8, 8);
+  __m128d both = _mm_set_sd(low);
   __asm__("" : "+x"(both)); /* or the compiler makes one wide load of two */
-  both = _mm_loadh_pd(both, (const double *)(const void *)(from + 8));
-  _mm_storeu_pd((double *)(void *)to, both);
+  both = _mm_unpacklo_pd(both, _mm_set_sd(high));
+  memcpy(to, &both, 16);
 #else
   volatile struct ringbus_eight *out = (volatile struct ringbus_eight *)(void *)to;
   const volatile struct ringbus_eight *in =
@@ -552,8 +556,11 @@ static inline int ringbus_send_all_at_once(ringbus_producer *producer, const str
   }
   AO_store(ringbus_word_at(view, position), 0);               /* CLEAR */
   AO_store_release(ringbus_word_at(view, first), first_word); /* PUBLISH */
-  for (i = 0; i < count; i++)
+  for (i = 0; i < count; i++) {
     ringbus_advance(hot, hot->tail, hot->count, ringbus_record_bytes(messages[i].iov_len, tag));
+    if (!ringbus_fits(hot, 0))
+      ringbus_slow_mark(producer);
+  }
   return 0;
 }
 
@@ -601,7 +608,11 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
  * what other groups read there stays the same. ThreadSanitizer cannot know that, and sees atomics
  * wherever they are: for it both ways are plain. More than a lap can
  * only be behind this consumer if a hostile peer wrote the words, and is no work to do for it. */
-__attribute__((no_sanitize("thread"))) RINGBUS_INLINE void
+#ifdef RINGBUS_RACES_ARE_SEEN /* what is inlined is sanitized like whatever it is inlined into */
+__attribute__((no_sanitize("thread"), noinline)) static void
+#else
+RINGBUS_INLINE void
+#endif
 ringbus_hand_back(const struct ringbus_consumer_hot *hot, uint64_t from, uint64_t to) {
   const struct ringbus_view *view = &hot->view;
   uint64_t end = (from | 63) + 1;

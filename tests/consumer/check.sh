@@ -90,6 +90,9 @@ house() {
   files=$(grep -rL --exclude-dir=corpus 'SPDX-License-Identifier: MIT' lib include bench tests tools CMakeLists.txt |
     tr '\n' ' ')
   [[ -z $files ]] || fail "without a licence line: $files"
+  files=$(git ls-files 2>/dev/null | cut -d/ -f1 | sort -u | grep -vxE \
+    '\..*|lib|include|bench|tests|tools|CMakeLists.txt|CMakePresets.json|README.md|LICENSE' | tr '\n' ' ' || true)
+  [[ -z $files ]] || fail "not at home at the top: $files"
 }
 
 headers_used=(ringbus inline)

@@ -233,6 +233,27 @@ Test(geometry, empty_messages_count_and_keep_their_tags) {
   }
 }
 
+/* Small ones are copied by parts that overlap, from and to any address; for the sanitizers. */
+Test(geometry, any_length_comes_from_and_goes_to_any_address) {
+  start_at(0);
+  for (size_t length = 0; length <= 130; length++)
+    for (size_t odd = 0; odd < 17; odd++) {
+      char *from = malloc(odd + length),
+           *to = malloc(odd + length + 1); /* from ends with its last byte */
+      memset(to, 'x', odd + length + 1);
+      memcpy(from + odd, test_content(length), length);
+      struct ringbus_message message;
+      cr_result(ringbus_producer_send(producer, from + odd, length, 0), 0);
+      cr_result(ringbus_consumer_recv(consumer, to + odd, length, &message), 0);
+      cr_assert(message.length == length && message.data == to + odd);
+      cr_assert_eq(memcmp(to + odd, test_content(length), length), 0);
+      cr_assert_eq(to[odd + length], 'x');
+      cr_assert(odd == 0 || to[odd - 1] == 'x');
+      free(from);
+      free(to);
+    }
+}
+
 Test(geometry, largest_message_and_beyond) {
   static const size_t beyond[] = {LARGEST + 1,  LARGEST + 2,  CAPACITY - 8,  CAPACITY,
                                   CAPACITY + 8, 0x7fffffff,   0x80000000,    0xffffffff,

@@ -102,6 +102,23 @@ Test(overwriting, a_ring_says_what_it_is_and_never_fills_up) {
   }
 }
 
+/* The floor goes to a boundary that the producer has noted, and those of one batch are noted, too. */
+Test(overwriting, a_batch_at_once_is_not_forgotten_as_a_whole) {
+  enum { MESSAGES = 1000, BYTES = 56 };
+  struct iovec messages[MESSAGES];
+  size_t sent;
+  make(false, 0, 65536);
+  for (int i = 0; i < MESSAGES; i++)
+    messages[i] = (struct iovec){(void *)(uintptr_t)test_content((uint64_t)i), BYTES};
+  for (size_t count = 1; count <= MESSAGES; count += 111) {
+    cr_result(ringbus_producer_send_batch(producers[0], messages, count, 0, true, &sent), 0);
+    for (int i = 0; i < 100; i++) {
+      cr_result(ringbus_producer_send(producers[0], "x", 1, 0), 0);
+      cr_assert(info().tail < capacity || info().tail - info().oldest >= capacity * 7 / 8);
+    }
+  }
+}
+
 Test(overwriting, newcomers_begin_at_the_oldest_whole_message) {
   EACH_KIND(many, start) {
     make(many, start, 8192);

@@ -244,6 +244,17 @@ Test(rest, while_another_trial_has_not_settled_nothing_is_learned_about_rests) {
   consumer->resting.left = 10;
   pace_empty(consumer);
   cr_assert_eq(consumer->resting.left, whole, "its window begins again");
+  for (unsigned looks = consumer->unlearned; looks < UNLEARNED_MOST; looks++) {
+    consumer->resting.left = 10;
+    pace_empty(consumer);
+    cr_assert_eq(consumer->resting.left, whole);
+  }
+  consumer->resting.left = 10;
+  pace_empty(consumer);
+  cr_assert_eq(consumer->resting.left, 9, "but not for ever");
+  consumer->keeping.trying = false;
+  pace_empty(consumer);
+  cr_assert_eq(consumer->unlearned, 0);
 }
 
 Test(rest, a_rest_ends_where_the_clock_stands_still) {
