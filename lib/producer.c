@@ -41,7 +41,9 @@ static struct counted boundary_at_least(ringbus_producer *producer, uint64_t nee
     return slowest->at;
   struct counted oldest = producer->floor;
   walk_records(&producer->hot.view, &oldest, needed);
-  return distance(needed, oldest.position) >= 0
+  /* Beyond the tail, or not so far, only words lead that are not this producer's or its predecessors'. */
+  return distance(needed, oldest.position) >= 0 &&
+                 distance(oldest.position, producer->hot.tail) >= 0
              ? oldest
              : (struct counted){producer->hot.tail, producer->hot.count};
 }

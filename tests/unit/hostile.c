@@ -613,3 +613,31 @@ Test(hostile, a_state_with_every_bit_is_damage_and_not_a_forked_child) {
     cr_result(ringbus_producer_send(with, "x", 1, 0), 0);
   }
 }
+
+/* Room is where the floor is, and where nobody gates that is found by a walk over old records: one that seems to
+ * end beyond the tail must not make more room than the ring has. A batch that is to appear at once would believe in
+ * it, and write messages that it has not looked at, of any length. */
+Test(hostile, a_forged_record_makes_no_more_room_than_there_is) {
+  const struct ringbus_create_options options = {.capacity = 65536, .overwrite = true};
+  const size_t longest = 65536 - 16, too_long = 10 * 65536;
+  char *many_bytes = calloc(1, too_long);
+  const struct iovec messages[] = {
+      {many_bytes, longest}, {many_bytes, 100}, {many_bytes, too_long}};
+  size_t sent;
+  void *claimed;
+  ring = test_ring("ring", &options);
+  ringbus_producer *with = test_producer(ring);
+  for (int i = 0; i < 64; i++)
+    cr_result(ringbus_producer_send(with, many_bytes, 1000, 0), 0);
+  cr_result(ringbus_producer_detach(with), 0);
+  with = test_producer(ring); /* who has not passed any of these records */
+  uint64_t *word = (uint64_t *)(void *)ring->view.data;
+  *word |= ring->view.granules_mask << RINGBUS_WORD_GRANULES_SHIFT;
+  cr_result(ringbus_producer_claim(with, 2000, 0, &claimed), 0);
+  cr_result(ringbus_producer_abort(with), 0);
+  cr_result(ringbus_producer_send_batch(with, messages, 3, 0, true, &sent), -EMSGSIZE);
+  cr_expect_eq(sent, 0);
+  cr_result(ringbus_producer_detach(with), 0);
+  cr_result(ringbus_ring_close(ring), 0);
+  free(many_bytes);
+}
