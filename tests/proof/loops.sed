@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+# loops.sed - the loops that may turn up to 2^37 times, for CBMC: in copies of include/ringbus/inline.h and lib/
+# they become PROOF_FOR(what is true before each turn, what becomes less with each turn, what a turn changes,
+# what the loop declares, its condition, its step), where one turn stands for all: see atomic_ops.h.
+# run checks that each line of this still finds its loop.
+
+# ringbus_hand_back: nothing but what lies in [from, to).
+s/for \(; (\(int64_t\)\(to - end\) >= 0); (end \+= 64)\)/PROOF_FOR(end % 64 == 0 \&\& end - from >= 1 \&\& end - from <= to - from + 64, to - end + 64, end = nondet_u64(),, \1, \2)/
+s/for \(; (\(int64_t\)\(to - words_end\) >= 0); (words_end \+= 512)\)/PROOF_FOR(words_end % 512 == 0 \&\& words_end - from >= 1 \&\& words_end - from <= to - from + 512, to - words_end + 512, words_end = nondet_u64(),, \1, \2)/
+# lapped_next
+s/for \(uint64_t (walked = 0); (ringbus_word_is\(view, word, position, RINGBUS_WORD_PAD\));\)/PROOF_FOR(walked <= view->mask \&\& reader->at->position == position, view->mask - walked, (walked = nondet_u64(), word = nondet_u64(), reader->at->position = position = nondet_u64()), \1 PROOF_AND, \2, (void)0)/
+# walk_records
+s/while \((walked <= view->mask && distance\(at->position, limit\) > 0)\)/PROOF_FOR(walked <= 2 * view->mask + 1, 2 * view->mask + 1 - walked, (walked = nondet_u64(), at->position = nondet_u64(), at->count = nondet_u64()),, \1, (void)0)/
+# next_state
+s/for \(uint64_t (walked = 0); (walked <= view->mask); (walked \+= ringbus_word_bytes\(view, \*word\))\)/PROOF_FOR(walked <= 2 * view->mask + 1, 2 * view->mask + 1 - walked, (walked = nondet_u64(), *word = nondet_u64(), *at = nondet_u64()), \1 PROOF_AND, \2, \3)/
+# counted_load, gate_load, find_slowest
+/^static inline bool counted_load/,/^}/ s/for \(int (tries = 0); (tries < 1000); (tries\+\+)\)/PROOF_FOR(tries <= 1000, 1000 - tries, (tries = nondet_u64(), pair->position = nondet_u64(), pair->count = nondet_u64()), \1 PROOF_AND, \2, \3)/
+/^static bool gate_load/,/^}/ s/for \(int (tries = 0); (tries < 1000); (tries\+\+)\)/PROOF_FOR(tries <= 1000, 1000 - tries, (tries = nondet_u64(), again = nondet_u64(), cursor->position = nondet_u64(), cursor->count = nondet_u64(), *exact = nondet_bool()), \1 PROOF_AND, \2, \3)/
+s/for \(uint32_t (index = 0); (index < ring->geometry.group_count && groups >> index); (index\+\+)\)/PROOF_FOR(index <= ring->geometry.group_count \&\& tail.position - slowest.at.position <= ring->geometry.capacity, UINT64_C(64) - index, (index = nondet_u64(), slowest = nondet_slowest()), \1 PROOF_AND, \2, \3)/
+# boundary_at_least of lib/producer.c
+s/for \(; (producer->oldest_mark != producer->next_mark); (producer->oldest_mark\+\+)\)/PROOF_FOR(producer->next_mark - producer->oldest_mark <= MARKS, (uint64_t)(producer->next_mark - producer->oldest_mark), producer->oldest_mark = nondet_unsigned(),, \1, \2)/
+# find_true_tail, claim_bytes and refresh of lib/many.c
+s/for \(uint64_t (steps = 2 \* view->granules_mask \+ 1024); (steps > 0); (steps--)\)/PROOF_FOR(hot->tail % 64 == 0, steps, (steps = nondet_u64(), hot->tail = nondet_u64(), *word = nondet_u64()), \1 PROOF_AND, \2, \3)/
+/^static int claim_bytes/,/^}/ s/for \(bool has_paced = false;;\)/PROOF_FOREVER(hot->tail % 64 == 0, (has_paced = nondet_bool(), hot->tail = nondet_u64(), hot->limit = nondet_u64()), has_paced = false)/
+/^static int refresh/,/^}/ s/for \(int (tries = 0); (tries < 100); (tries\+\+)\)/PROOF_FOR(tries <= 100, 100 - tries, (tries = nondet_u64(), hot->limit = nondet_u64()), \1 PROOF_AND, \2, \3)/
