@@ -103,7 +103,8 @@
  *
  * ThreadSanitizer sees what orders plain memory (tests/race/weaken). The fences (ANNOUNCE, JOIN, SLEEP,
  * STATE) and what orders only atomic words (CLEAR, BANK, TAIL of many producers, DEATH, parts of JOIN and of
- * TAKE) cannot be seen by ThreadSanitizer: tests/model/litmus.c, where each pair is broken in turn.
+ * TAKE) cannot be seen by ThreadSanitizer: tests/model/litmus.c, where each pair is broken in turn, and
+ * tests/proof/herd, the same by herd7 under the models of C11 and of AArch64.
  */
 #ifndef RINGBUS_INLINE_H
 #define RINGBUS_INLINE_H
