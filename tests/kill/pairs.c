@@ -566,9 +566,10 @@ static void go_through_grid(const struct crowd_scenario *a, const struct crowd_s
 
 /* Those without which a run would say little: who publishes against who comes, seeks, takes, repairs. */
 static bool is_among_the_few(void) {
-  static const char *const few[] = {"send, send",    "send, join",   "join, send", "attach, send",
-                                    "claim, repair", "take, take",   "seek, send", "batch, send",
-                                    "batch, batch",  "consume, join"};
+  static const char *const few[] = {"send, send",    "send, join",    "join, send",  "attach, send",
+                                    "claim, repair", "take, take",    "seek, send",  "batch, send",
+                                    "batch, batch",  "consume, join", "join, batch", "batch, join",
+                                    "take, send",    "attach, batch"};
   for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
     if (strcmp(pair, few[i]) == 0)
       return true;
