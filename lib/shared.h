@@ -208,6 +208,7 @@ static inline void word_clear(const struct ringbus_view *view, uint64_t position
 
 /* Signed distance from one position to another; positions wrap. */
 static inline int64_t distance(uint64_t from, uint64_t to) { return (int64_t)(to - from); }
+
 static inline void spin_pause(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();

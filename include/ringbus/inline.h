@@ -316,7 +316,11 @@ struct ringbus_eight {
 /* Small messages are loaded by words, which meet the stores that have just filled in a structure field by
  * field; a wider load would wait until these have left for the cache, and everything before them, too. They
  * are stored two at a time, where that can be done: a core stores once in a cycle. */
-RINGBUS_INLINE void ringbus_copy_sixteen(char *to, const char *from) {
+RINGBUS_INLINE void ringbus_copy_sixteen(char *to, const char *from, bool wide) {
+  if (wide) {
+    memcpy(to, from, 16);
+    return;
+  }
 #ifdef __SSE2__
   double low, high;
   memcpy(&low, from, 8); /* which may be at any address, and of any type */
@@ -334,16 +338,16 @@ RINGBUS_INLINE void ringbus_copy_sixteen(char *to, const char *from) {
 #endif
 }
 
-RINGBUS_INLINE void ringbus_copy(void *to, const void *from, size_t length) {
+RINGBUS_INLINE void ringbus_copy_by_size(void *to, const void *from, size_t length, bool wide) {
   char *out = (char *)to;
   const char *in = (const char *)from;
   if (length - 16 <= 48) {
-    ringbus_copy_sixteen(out, in);
+    ringbus_copy_sixteen(out, in, wide);
     if (length > 32) {
-      ringbus_copy_sixteen(out + 16, in + 16);
-      ringbus_copy_sixteen(out + length - 32, in + length - 32);
+      ringbus_copy_sixteen(out + 16, in + 16, wide);
+      ringbus_copy_sixteen(out + length - 32, in + length - 32, wide);
     }
-    ringbus_copy_sixteen(out + length - 16, in + length - 16);
+    ringbus_copy_sixteen(out + length - 16, in + length - 16, wide);
   } else if (length - 8 < 8) {
     ((volatile struct ringbus_eight *)(void *)out)->bytes =
         ((const volatile struct ringbus_eight *)(const void *)in)->bytes;
@@ -357,21 +361,13 @@ RINGBUS_INLINE void ringbus_copy(void *to, const void *from, size_t length) {
   }
 }
 
-/* The same out of the ring, where nothing has just been stored by this core. */
+RINGBUS_INLINE void ringbus_copy(void *to, const void *from, size_t length) {
+  ringbus_copy_by_size(to, from, length, false);
+}
+
+/* The same out of the ring, where nothing has just been stored by this core: 6 % of receiving 64 bytes. */
 RINGBUS_INLINE void ringbus_copy_out(void *to, const void *from, size_t length) {
-#define RINGBUS_COPY_SIXTEEN(offset)                                                               \
-  memcpy((char *)to + (offset), (const char *)from + (offset), 16)
-  if (length - 16 <= 48) {
-    RINGBUS_COPY_SIXTEEN(0);
-    if (length > 32) {
-      RINGBUS_COPY_SIXTEEN(16);
-      RINGBUS_COPY_SIXTEEN(length - 32);
-    }
-    RINGBUS_COPY_SIXTEEN(length - 16);
-  } else {
-    ringbus_copy(to, from, length);
-  }
-#undef RINGBUS_COPY_SIXTEEN
+  ringbus_copy_by_size(to, from, length, true);
 }
 
 /* ---------------------------------------------------------------- producer */
