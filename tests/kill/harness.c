@@ -788,6 +788,30 @@ bool trace_go_to(uint64_t k) {
   return there;
 }
 
+void trace_kill_at_each(bool (*start)(const void *scenario), const void *scenario,
+                        void (*judge)(uint64_t number)) {
+  harness.bad_here = 0;
+  harness_reset();
+  if (!start(scenario))
+    return;
+  trace_region();
+  if (harness.actor)
+    actor_kill();
+  for (uint64_t k = 0; k < trace_length(); k++) {
+    if (!trace_is_wanted(k, 1) || !trace_is_near(k))
+      continue;
+    harness_reset();
+    if (!start(scenario))
+      return;
+    bool there = trace_go_to(k);
+    if (harness.actor)
+      actor_kill();
+    harness.states += there;
+    if (there)
+      judge(harness.states);
+  }
+}
+
 /* ---------------------------------------------------------------- two actors */
 
 void actor_switch(void) {

@@ -206,6 +206,10 @@ uint64_t trace_length(void);
  * sample of about so many, and before each that changes the file. */
 bool trace_is_wanted(uint64_t k, uint64_t sample);
 bool trace_go_to(uint64_t k);
+/* trace_kill_at_each: true SIGKILLs at the instructions of a scenario that are wanted, each of a new actor, which
+ * start starts; judge finds the file as the dead left it, and is told how many there have been. */
+void trace_kill_at_each(bool (*start)(const void *scenario), const void *scenario,
+                        void (*judge)(uint64_t number));
 void trace_run_to(uint64_t k);
 bool trace_is_near(uint64_t k);
 

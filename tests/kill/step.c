@@ -1189,28 +1189,10 @@ static void step_scenario(const struct scenario *scenario) {
     actor_kill();
 }
 
-/* At every instruction that meets others; or only at each that changes the file. */
-static void kill_in_scenario(const struct scenario *scenario) {
-  harness.bad_here = 0;
-  harness_reset();
-  if (!actor_start(scenario))
-    return;
-  trace_region();
-  if (harness.actor)
-    actor_kill();
-  for (uint64_t k = 0; k < trace_length(); k++) {
-    if (!trace_is_wanted(k, 1) || !trace_is_near(k))
-      continue;
-    harness_reset();
-    if (!actor_start(scenario))
-      return;
-    bool there = trace_go_to(k);
-    if (harness.actor)
-      actor_kill();
-    harness.states += there;
-    if (there)
-      survive(harness.control, harness.states % 2 ? PRODUCER_FIRST : GROUPS_FIRST);
-  }
+static bool start_again(const void *scenario) { return actor_start(scenario); }
+
+static void judge_killed(uint64_t number) {
+  survive(harness.control, number % 2 ? PRODUCER_FIRST : GROUPS_FIRST);
 }
 
 int main(int argc, char **argv) {
@@ -1228,7 +1210,7 @@ int main(int argc, char **argv) {
           open = true;
         }
         if (harness.sigkill)
-          kill_in_scenario(&scenarios[s]);
+          trace_kill_at_each(start_again, &scenarios[s], judge_killed);
         else
           step_scenario(&scenarios[s]);
       }

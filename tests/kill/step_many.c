@@ -1064,29 +1064,9 @@ static void step_scenario(const struct crowd_scenario *scenario) {
     actor_kill();
 }
 
-/* See step.c. */
-static void kill_in_scenario(const struct crowd_scenario *scenario) {
-  harness.bad_here = 0;
-  harness_reset();
-  if (!crowd_start(scenario))
-    return;
-  trace_region();
-  if (harness.actor)
-    actor_kill();
-  for (uint64_t k = 0; k < trace_length(); k++) {
-    if (!trace_is_wanted(k, 1) || !trace_is_near(k))
-      continue;
-    harness_reset();
-    if (!crowd_start(scenario))
-      return;
-    bool there = trace_go_to(k);
-    if (harness.actor)
-      actor_kill();
-    harness.states += there;
-    if (there)
-      survive((enum order)(harness.states % ORDERS));
-  }
-}
+static bool start_again(const void *scenario) { return crowd_start(scenario); }
+
+static void judge_killed(uint64_t number) { survive((enum order)(number % ORDERS)); }
 
 /* On the small ring what is for the large one is stepped, too. */
 static bool is_for(const struct crowd_scenario *scenario, int kind) {
@@ -1112,7 +1092,7 @@ int main(int argc, char **argv) {
           open = true;
         }
         if (harness.sigkill)
-          kill_in_scenario(&scenarios[s]);
+          trace_kill_at_each(start_again, &scenarios[s], judge_killed);
         else
           step_scenario(&scenarios[s]);
       }
