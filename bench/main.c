@@ -216,13 +216,15 @@ static void show_progress(const struct bench_results *results, size_t slice, uns
                 bench_kind_name[row->kind], row->name + strspn(row->name, " "));
 }
 
+static const struct bench_row *running; /* for who gives up */
+
 /* Both sides walk through the same slices; who leads stops when it is told to, and the other one waits. */
 static void walk(struct bench *bench, struct bench_results *results, const struct bench_row *rows,
                  unsigned row_count, unsigned rounds, ringbus_producer *const producers[],
                  ringbus_consumer *const consumers[]) {
   for (unsigned round = 0; round < rounds; round++)
     for (unsigned row = 0; row < row_count && !(bench->leads && stopped_by); row++) {
-      bench->row = &rows[row];
+      bench->row = running = &rows[row];
       if (results)
         show_progress(results, (size_t)round * row_count + row, rounds);
       prepare(bench, producers, consumers);
@@ -255,9 +257,13 @@ static void somebody_ended(int number) {
 static void stop(int number) { stopped_by = number; }
 
 static void give_up(int number) {
-  static const char text[] = "ringbus-bench: nothing has moved for a minute: a message was lost\n";
+  char text[192] = "ringbus-bench: nothing has moved for a minute: a message was lost: ";
+  const char *const parts[] = {bench_kind_name[running->kind], ", ",
+                               running->name + strspn(running->name, " "), "\n"};
   (void)number;
-  (void)!write(STDERR_FILENO, text, sizeof text - 1);
+  for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++)
+    strncat(text, parts[i], sizeof text - strlen(text) - 1);
+  (void)!write(STDERR_FILENO, text, strlen(text));
   _exit(1);
 }
 
