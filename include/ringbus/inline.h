@@ -205,7 +205,9 @@ struct ringbus_consumer_hot {
   volatile unsigned *room_waiters;
 };
 
-#define RINGBUS_SENT_FOR 4096u /* bytes of a message, at most */
+#define RINGBUS_SENT_FOR 4096u   /* bytes of a message, at most */
+#define RINGBUS_ROOM_AHEAD 2048u /* bytes */
+#define RINGBUS_ROOM_MOST 8192u  /* bytes of a record; in larger ones it gains nothing */
 
 #define RINGBUS_MODE_LAPPED 1u /* may be lapped: every read is checked against the floor */
 #define RINGBUS_MODE_SHARED 2u /* member of a shared group: what it reads is taken first */
@@ -389,6 +391,21 @@ RINGBUS_INLINE bool ringbus_fits(const struct ringbus_producer_hot *hot, uint64_
   return (int64_t)(hot->limit - hot->tail - bytes - 8) >= 0;
 }
 
+/* A store waits for its line, which a consumer has had, and the next store waits behind it. So for each record of
+ * a line or more as many lines further on are sent for with the right to write them, all at the same time: far
+ * enough that they come before they are needed, near enough that they still are in the smallest cache then. Only
+ * what is free: no line is taken from a consumer that has not read it. */
+RINGBUS_INLINE void ringbus_send_for_room(const struct ringbus_producer_hot *hot, uint64_t bytes) {
+  uint64_t at = hot->tail + RINGBUS_ROOM_AHEAD;
+  const uint64_t to = at + bytes;
+  if (bytes - 64 > RINGBUS_ROOM_MOST - 64 || RINGBUS_UNLIKELY((int64_t)(hot->limit - to) < 64))
+    return;
+  do {
+    ringbus_prefetch_to_write(hot->view.data + (at & hot->view.mask));
+    at += 64;
+  } while ((int64_t)(to - at) > 0);
+}
+
 /* That room, or why not. */
 RINGBUS_INLINE int ringbus_reserve(ringbus_producer *producer, size_t length, uint64_t bytes) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
@@ -398,6 +415,7 @@ RINGBUS_INLINE int ringbus_reserve(ringbus_producer *producer, size_t length, ui
     return -EMSGSIZE;
   if (RINGBUS_UNLIKELY(!ringbus_fits(hot, bytes)))
     return ringbus_slow_claim(producer, bytes);
+  ringbus_send_for_room(hot, bytes);
   return 0;
 }
 
