@@ -659,6 +659,8 @@ static bool instruction_meets_others(uint64_t *address, uint16_t *line, bool *wr
     shared_views.known = false;
     return true;
   }
+  if (instruction->id == X86_INS_PREFETCHW || instruction->id == X86_INS_PREFETCHT0)
+    return false; /* neither reads nor writes anything */
   const cs_x86 *x86 = &instruction->detail->x86;
   uint64_t next = registers.rip + instruction->size;
   for (uint8_t i = 0; i < x86->op_count; i++) {
