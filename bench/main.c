@@ -18,7 +18,9 @@ enum { TOLERATED_SHARE = 10 };
 
 enum { WORSE = 3 }; /* exit code */
 
-enum { SMALL, LARGE, THERE, BACK, RINGS };
+/* Rings: one there and one back for round trips; else each row of ringbus has its own, as the traffic of a program
+ * has: what the library learns about one is not for another. */
+enum { THERE, BACK, OWN };
 
 /* A slice that takes so many seconds more than it should, even on a busy machine, has lost a message that
  * somebody waits for. */
@@ -96,11 +98,14 @@ static void follow(struct bench *bench) {
   bench_store(&bench->shared->received, (uint64_t)bench->slice << 40 | received);
 }
 
+static uint64_t ring_bytes(const struct bench_row *row) {
+  return bench_size[row->size] > 4096 ? BENCH_LARGE_RING : BENCH_RING;
+}
+
 /* Everything as a slice needs it, before the first probe, which hands it to the other side, too. */
-static void prepare(struct bench *bench, ringbus_producer *const producers[],
+static void prepare(struct bench *bench, unsigned row, ringbus_producer *const producers[],
                     ringbus_consumer *const consumers[]) {
   const enum bench_kind kind = bench->row->kind;
-  const bool large = bench_size[bench->row->size] > 4096;
   bench->slice++;
   if (bench->leads) {
     struct bench_shared *shared = bench->shared;
@@ -110,10 +115,10 @@ static void prepare(struct bench *bench, ringbus_producer *const producers[],
     bench_clear(&shared->late);
     (void)alarm((unsigned)(4 * bench->slice_ns / 1000000000) + PATIENCE);
   }
-  bench->memory_bytes = large ? BENCH_LARGE_RING : BENCH_RING;
+  bench->memory_bytes = ring_bytes(bench->row);
   bench->eager = kind == BENCH_PINGPONG || kind == BENCH_PACED;
   if (kind < BENCH_FAN_IN) {
-    const unsigned there = kind == BENCH_PINGPONG ? THERE : large ? LARGE : SMALL;
+    const unsigned there = kind == BENCH_PINGPONG ? THERE : OWN + row;
     bench->producer = producers[bench->leads ? there : BACK];
     bench->consumer = consumers[bench->leads ? BACK : there];
     bench_prepare(bench, bench_size[bench->row->size]);
@@ -227,7 +232,7 @@ static void walk(struct bench *bench, struct bench_results *results, const struc
       bench->row = running = &rows[row];
       if (results)
         show_progress(results, (size_t)round * row_count + row, rounds);
-      prepare(bench, producers, consumers);
+      prepare(bench, row, producers, consumers);
       slice(bench, results, row);
     }
 }
@@ -286,10 +291,20 @@ static void share(struct bench *bench) {
     bench_fail("setting up", -errno);
 }
 
+static bool has_ring(const struct bench_row *row) {
+  return row->kind < BENCH_FAN_IN && row->kind != BENCH_PINGPONG &&
+         !bench_contender[row->contender]->peer && strncmp(row->name, "ringbus", 7) == 0;
+}
+
+static int make_ring(uint64_t bytes) {
+  const struct ringbus_create_options making = {.capacity = bytes};
+  return bench_make_ring(&making);
+}
+
 /* This process's ends. A ring's producer of one direction is its consumer of the other. */
-static void take_ends(struct bench *bench, const struct bench_channels *channels,
-                      const int ring[RINGS], ringbus_producer *producers[RINGS],
-                      ringbus_consumer *consumers[RINGS]) {
+static void take_ends(struct bench *bench, const struct bench_channels *channels, unsigned rings,
+                      const int ring[], ringbus_producer *producers[],
+                      ringbus_consumer *consumers[]) {
   const struct ringbus_consumer_options reading = {.wait = RINGBUS_WAIT_BLOCK};
   const unsigned out = bench->leads ? BENCH_THERE : BENCH_BACK, in = !out;
   bench->pipe_out = channels->pipe[out][1];
@@ -297,8 +312,10 @@ static void take_ends(struct bench *bench, const struct bench_channels *channels
   bench->socket = channels->socket[out];
   bench->queue_out = channels->queue[out];
   bench->queue_in = channels->queue[in];
-  for (unsigned i = 0; i < RINGS; i++)
-    if (bench->leads == (i != BACK))
+  for (unsigned i = 0; i < rings; i++)
+    if (ring[i] < 0)
+      continue;
+    else if (bench->leads == (i != BACK))
       producers[i] = bench_produce_in(ring[i]);
     else
       consumers[i] = bench_consume_from(ring[i], reading, bench);
@@ -344,10 +361,8 @@ int main(int argc, char **argv) {
   static struct bench_warnings warnings;
   bench_list_contenders();
   const struct bench_options options = bench_parse(argc, argv, &bench);
-  ringbus_producer *producers[RINGS] = {NULL};
-  ringbus_consumer *consumers[RINGS] = {NULL};
   struct bench_channels channels;
-  int ring[RINGS], status = 0;
+  int status = 0;
 
   struct cJSON *earlier = options.compare ? bench_read_run(options.compare) : NULL;
   if (options.hgrm && ((mkdir(options.hgrm, 0777) != 0 && errno != EEXIST) ||
@@ -358,11 +373,6 @@ int main(int argc, char **argv) {
   bench_start_clock();
   share(&bench);
   bench_open_channels(&bench, &channels);
-  for (unsigned i = 0; i < RINGS; i++) {
-    const struct ringbus_create_options making = {.capacity =
-                                                      i == LARGE ? BENCH_LARGE_RING : BENCH_RING};
-    ring[i] = bench_make_ring(&making);
-  }
   const unsigned row_count = plan(&bench, &options, NULL);
   if (row_count == 0) {
     (void)fprintf(stderr,
@@ -378,9 +388,17 @@ int main(int argc, char **argv) {
       .row_count = row_count,
       .samples = calloc((size_t)options.slices * row_count, sizeof *results.samples),
       .latency = calloc(row_count, sizeof *results.latency)};
-  if (!results.rows || !results.samples || !results.latency)
+  const unsigned rings = OWN + row_count;
+  int *ring = calloc(rings, sizeof *ring);
+  ringbus_producer **producers = calloc(rings, sizeof *producers);
+  ringbus_consumer **consumers = calloc(rings, sizeof *consumers);
+  if (!results.rows || !results.samples || !results.latency || !ring || !producers || !consumers)
     bench_fail("the results", -ENOMEM);
   (void)plan(&bench, &options, results.rows);
+  for (unsigned i = 0; i < rings; i++)
+    ring[i] = i < OWN                            ? make_ring(BENCH_RING)
+              : has_ring(&results.rows[i - OWN]) ? make_ring(ring_bytes(&results.rows[i - OWN]))
+                                                 : -1;
   make_peers(&results);
 
   bench_find_conditions("", &bench, &warnings);
@@ -393,7 +411,7 @@ int main(int argc, char **argv) {
     bench_pin(bench.cpu[bench.leads ? 0 : 1]);
     bench_compare_clocks(&bench);
   }
-  take_ends(&bench, &channels, ring, producers, consumers);
+  take_ends(&bench, &channels, rings, ring, producers, consumers);
   if (!bench.leads) {
     walk(&bench, NULL, results.rows, row_count, options.slices, producers, consumers);
     bench_store(&shared->received, BENCH_END);
@@ -416,10 +434,13 @@ int main(int argc, char **argv) {
   if (options.hgrm)
     bench_write_histograms(&results);
   const bool is_worse = earlier && bench_compare(&results, earlier);
-  for (unsigned i = 0; i < RINGS; i++) {
+  for (unsigned i = 0; i < rings; i++) {
     (void)ringbus_producer_detach(producers[i]);
     (void)ringbus_consumer_detach(consumers[i]);
   }
+  free(ring);
+  free(producers);
+  free(consumers);
   for (unsigned row = 0; row < row_count; row++)
     for (unsigned state = 0; state < BENCH_STATES; state++)
       free(results.latency[row][state]);

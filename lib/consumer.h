@@ -12,6 +12,7 @@
 struct trial {
   unsigned levels;
   unsigned tried, settling; /* a try is so many steps, behind so many that do not count */
+  double enough;            /* so many times the speed of the level below makes a level worth it */
   unsigned chosen;
   bool trying, upwards;    /* the level above what is chosen, or below */
   unsigned won;            /* it was better so often in a row */
@@ -54,7 +55,8 @@ static inline void consumer_enter_lap(struct ringbus_consumer_hot *hot) {
 }
 
 /* trial_step: one step, at this position; tells the level until the next. (pace.c) */
-void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling);
+void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
+                 double enough);
 unsigned trial_step(struct trial *trial, uint64_t position);
 /* pace_empty: nothing is there, for the first time at this position; look again afterwards. */
 void pace_empty(ringbus_consumer *consumer);

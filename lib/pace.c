@@ -81,7 +81,7 @@ void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t byte
  * costs is a few thousandths; but sooner if messages come twice as fast, or half as fast, as when it was chosen, and
  * in the latter case from the lowest level on: there is other traffic now, perhaps such as waits for an answer. */
 enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 256, KEPT_LONGEST_ABOVE = 16 };
-/* A higher level is chosen if it is better so often in a row. No window is shorter than so many microseconds. */
+/* A higher level is chosen if it gains enough so often in a row. No window is shorter than so many microseconds. */
 enum { TRIED_TIMES = 4, WINDOW_US = 20 };
 
 static void begin_window(struct trial *trial) {
@@ -97,8 +97,9 @@ static void begin_anew(struct trial *trial, unsigned kept, double speed) {
   trial->last = 0;
 }
 
-void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling) {
-  *trial = (struct trial){.levels = levels, .tried = tried, .settling = settling};
+void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
+                 double enough) {
+  *trial = (struct trial){.levels = levels, .tried = tried, .settling = settling, .enough = enough};
   begin_anew(trial, 1, 0);
   begin_window(trial);
 }
@@ -112,7 +113,7 @@ static void begin_try(struct trial *trial, double speed) {
 
 static void end_try(struct trial *trial, double speed) {
   const bool higher_pays =
-      trial->upwards ? speed > trial->speed * 5 / 4 : trial->speed > speed * 5 / 4;
+      trial->upwards ? speed > trial->speed * trial->enough : trial->speed > speed * trial->enough;
   if (trial->upwards && higher_pays && ++trial->won < TRIED_TIMES)
     return; /* was that chance? */
   if (trial->upwards == higher_pays) {

@@ -54,7 +54,7 @@ static void begin(void) {
   step_ns = 0;
   tried_level = 0;
   position = 4096;
-  trial_begin(&trial, LEVELS, TRIED, SETTLING);
+  trial_begin(&trial, LEVELS, TRIED, SETTLING, 1.25);
 }
 
 enum { A_TRY = SETTLING + TRIED, A_WINDOW = 4 * TRIED };
@@ -206,7 +206,7 @@ Test(rest, whoever_looks_at_an_empty_ring_again_and_again_has_rested_once) {
   struct ringbus_message message;
   cr_result(ringbus_consumer_attach(ring, &options, &consumer), 0);
   step_ns = 100;
-  trial_begin(&consumer->resting, RESTING_LEVELS, 1000, 0);
+  trial_begin(&consumer->resting, RESTING_LEVELS, 1000, 0, 1.25);
   for (int empty = 0; empty < 4; empty++) {
     const unsigned left = consumer->resting.left;
     consumer->resting.chosen = 1 + (unsigned)empty % 2;
