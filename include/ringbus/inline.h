@@ -396,14 +396,12 @@ RINGBUS_INLINE bool ringbus_fits(const struct ringbus_producer_hot *hot, uint64_
  * enough that they come before they are needed, near enough that they still are in the smallest cache then. Only
  * what is free: no line is taken from a consumer that has not read it. */
 RINGBUS_INLINE void ringbus_send_for_room(const struct ringbus_producer_hot *hot, uint64_t bytes) {
-  uint64_t at = hot->tail + RINGBUS_ROOM_AHEAD;
-  const uint64_t to = at + bytes;
+  const uint64_t from = hot->tail + RINGBUS_ROOM_AHEAD, to = from + bytes;
+  uint64_t line;
   if (bytes - 64 > RINGBUS_ROOM_MOST - 64 || RINGBUS_UNLIKELY((int64_t)(hot->limit - to) < 64))
     return;
-  do {
-    ringbus_prefetch_to_write(hot->view.data + (at & hot->view.mask));
-    at += 64;
-  } while ((int64_t)(to - at) > 0);
+  for (line = from; (int64_t)(to - line) > 0; line += 64)
+    ringbus_prefetch_to_write(hot->view.data + (line & hot->view.mask));
 }
 
 /* That room, or why not. */
