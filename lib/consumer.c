@@ -362,10 +362,8 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
   go_to(hot, start.position);
   hot->released = start.position;
   hot->count = start.count;
-  trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8, 5.0 / 4);
-  /* A lap of a large ring is long enough to be measured by itself. */
-  trial_begin(&consumer->keeping, 2, ring->geometry.capacity < (UINT64_C(1) << 20) ? 2 : 1, 1,
-              9.0 / 8);
+  trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8, 5.0 / 4, 1);
+  trial_begin(&consumer->keeping, 2, 2, 1, 9.0 / 8, 4);
   hot->mode = group.flags & RINGBUS_GROUP_SHARED ? RINGBUS_MODE_SHARED
               : group.policy == RINGBUS_GROUP_LAPPED || group.max_lag != 0 || ring_overwrites(ring)
                   ? RINGBUS_MODE_LAPPED

@@ -7,15 +7,18 @@
 
 #include "internal.h"
 
-/* A choice, made by trying, between levels of doing the same: the lowest one unless the next gets on faster
- * by a quarter. */
+/* A choice, made by trying, between levels of doing the same: the lowest one unless the next gets on enough
+ * faster. */
 struct trial {
   unsigned levels;
-  unsigned tried, settling; /* a try is so many steps, behind so many that do not count */
-  double enough;            /* so many times the speed of the level below makes a level worth it */
+  unsigned tried,
+      settling;  /* a try is so many steps (2 at least: the first begins it), behind so many that do
+                             * not count */
+  double enough; /* so many times the speed of the level below makes a level worth it */
+  unsigned patience; /* one that is not worth it so often in a row is left */
   unsigned chosen;
   bool trying, upwards;    /* the level above what is chosen, or below */
-  unsigned won;            /* it was better so often in a row */
+  unsigned won;            /* it was the better choice so often in a row */
   unsigned windows, kept;  /* since the choice; to come between choices */
   unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
   uint64_t since, from;    /* time and position at which measuring began */
@@ -56,7 +59,7 @@ static inline void consumer_enter_lap(struct ringbus_consumer_hot *hot) {
 
 /* trial_step: one step, at this position; tells the level until the next. (pace.c) */
 void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
-                 double enough);
+                 double enough, unsigned patience);
 unsigned trial_step(struct trial *trial, uint64_t position);
 /* pace_empty: nothing is there, for the first time at this position; look again afterwards. */
 void pace_empty(ringbus_consumer *consumer);

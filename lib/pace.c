@@ -98,8 +98,12 @@ static void begin_anew(struct trial *trial, unsigned kept, double speed) {
 }
 
 void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
-                 double enough) {
-  *trial = (struct trial){.levels = levels, .tried = tried, .settling = settling, .enough = enough};
+                 double enough, unsigned patience) {
+  *trial = (struct trial){.levels = levels,
+                          .tried = tried,
+                          .settling = settling,
+                          .enough = enough,
+                          .patience = patience};
   begin_anew(trial, 1, 0);
   begin_window(trial);
 }
@@ -114,7 +118,8 @@ static void begin_try(struct trial *trial, double speed) {
 static void end_try(struct trial *trial, double speed) {
   const bool higher_pays =
       trial->upwards ? speed > trial->speed * trial->enough : trial->speed > speed * trial->enough;
-  if (trial->upwards && higher_pays && ++trial->won < TRIED_TIMES)
+  if (trial->upwards == higher_pays &&
+      ++trial->won < (trial->upwards ? (unsigned)TRIED_TIMES : trial->patience))
     return; /* was that chance? */
   if (trial->upwards == higher_pays) {
     trial->chosen += trial->upwards ? 1 : -1U;

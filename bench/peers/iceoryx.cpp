@@ -48,9 +48,12 @@ void be_quiet() {
 
 // That of a bench which has just ended badly may be there for a moment, and who relies on it waits for ever.
 bool is_there_already() {
-  for (int tenths = 0; tenths < 50; tenths++) {
-    if (!iox::posix::FileLock::create(iox::roudi::ROUDI_LOCK_NAME).has_error())
+  for (int tenths = 0; tenths < 50 && getppid() == bench_pid; tenths++) {
+    const auto lock = iox::posix::FileLock::create(iox::roudi::ROUDI_LOCK_NAME);
+    if (!lock.has_error())
       return false;
+    if (lock.get_error() != iox::posix::FileLockError::LOCKED_BY_OTHER_PROCESS)
+      break;
     (void)usleep(100000);
   }
   return true;

@@ -391,19 +391,6 @@ RINGBUS_INLINE bool ringbus_fits(const struct ringbus_producer_hot *hot, uint64_
   return (int64_t)(hot->limit - hot->tail - bytes - 8) >= 0;
 }
 
-/* A store waits for its line, which a consumer has had, and the next store waits behind it. So for each record of
- * a line or more as many lines further on are sent for with the right to write them, all at the same time: far
- * enough that they come before they are needed, near enough that they still are in the smallest cache then. Only
- * what is free: no line is taken from a consumer that has not read it. */
-RINGBUS_INLINE void ringbus_send_for_room(const struct ringbus_producer_hot *hot, uint64_t bytes) {
-  const uint64_t from = hot->tail + RINGBUS_ROOM_AHEAD, to = from + bytes;
-  uint64_t line;
-  if (bytes - 64 > RINGBUS_ROOM_MOST - 64 || RINGBUS_UNLIKELY((int64_t)(hot->limit - to) < 64))
-    return;
-  for (line = from; (int64_t)(to - line) > 0; line += 64)
-    ringbus_prefetch_to_write(hot->view.data + (line & hot->view.mask));
-}
-
 /* That room, or why not. */
 RINGBUS_INLINE int ringbus_reserve(ringbus_producer *producer, size_t length, uint64_t bytes) {
   struct ringbus_producer_hot *hot = (struct ringbus_producer_hot *)(void *)producer;
@@ -413,7 +400,6 @@ RINGBUS_INLINE int ringbus_reserve(ringbus_producer *producer, size_t length, ui
     return -EMSGSIZE;
   if (RINGBUS_UNLIKELY(!ringbus_fits(hot, bytes)))
     return ringbus_slow_claim(producer, bytes);
-  ringbus_send_for_room(hot, bytes);
   return 0;
 }
 
@@ -430,11 +416,25 @@ RINGBUS_INLINE uint64_t ringbus_record_seal(const struct ringbus_view *view, uin
   return word;
 }
 
+/* A store waits for its line, which a consumer has had, and the next store waits behind it. So for each record of
+ * a line or more as many lines further on are sent for with the right to write them, all at the same time: far
+ * enough that they come before they are needed, near enough that they still are in the smallest cache then. Only
+ * what is free as far as is known without a call: no line is taken from a consumer that has not read it. */
+RINGBUS_INLINE void ringbus_send_for_room(const struct ringbus_producer_hot *hot, uint64_t bytes) {
+  const uint64_t from = hot->tail + RINGBUS_ROOM_AHEAD, to = from + bytes;
+  uint64_t line;
+  if (bytes - 64 > RINGBUS_ROOM_MOST - 64 || RINGBUS_UNLIKELY((int64_t)(hot->limit - to) < 64))
+    return;
+  for (line = from; (int64_t)(to - line) > 0; line += 64)
+    ringbus_prefetch_to_write(hot->view.data + (line & hot->view.mask));
+}
+
 /* The private tail moves over a published record. */
 RINGBUS_INLINE void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t tail, uint64_t count,
                                     uint64_t bytes) {
   hot->tail = tail + bytes;
   hot->count = count + 1;
+  ringbus_send_for_room(hot, bytes);
 }
 
 RINGBUS_INLINE void ringbus_publish(struct ringbus_producer_hot *hot, uint64_t tail, size_t length,

@@ -54,7 +54,7 @@ static void begin(void) {
   step_ns = 0;
   tried_level = 0;
   position = 4096;
-  trial_begin(&trial, LEVELS, TRIED, SETTLING, 1.25);
+  trial_begin(&trial, LEVELS, TRIED, SETTLING, 1.25, 1);
 }
 
 enum { A_TRY = SETTLING + TRIED, A_WINDOW = 4 * TRIED };
@@ -118,6 +118,48 @@ Test(trial, a_level_that_does_not_pay_any_more_is_left_after_one_try) {
   cr_assert_eq(tried_level, 0);
   cr_assert_eq(steps_at(0, after, A_TRY), A_TRY);
   cr_assert_eq(trial.chosen, 0);
+}
+
+Test(trial, one_with_patience_leaves_a_level_that_did_not_pay_so_often_in_a_row) {
+  static const uint64_t pays[] = {1000, 1200, 0}, does_not[] = {1100, 1200, 0};
+  begin();
+  trial_begin(&trial, 2, TRIED, SETTLING, 1.125, 4);
+  steps_at(0, pays, UINT32_MAX);
+  cr_assert_eq(steps_at(1, pays, 4 * A_TRY), 4 * A_TRY);
+  cr_assert_eq(trial.chosen, 1);
+  steps_at(1, pays, UINT32_MAX);
+  cr_assert_eq(steps_at(0, does_not, 3 * A_TRY), 3 * A_TRY);
+  cr_assert_eq(steps_at(0, pays, UINT32_MAX), A_TRY, "three times only was chance");
+  cr_assert_eq(trial.chosen, 1);
+  steps_at(1, pays, UINT32_MAX);
+  cr_assert_eq(steps_at(0, does_not, 4 * A_TRY), 4 * A_TRY);
+  cr_assert_eq(trial.chosen, 0);
+}
+
+/* With as few steps as a consumer has for a lap each. */
+Test(trial, a_consumers_tries_end_and_both_ways_of_keeping_lines_can_win) {
+  for (uint64_t capacity = 1 << 16; capacity <= 1 << 24; capacity <<= 4) {
+    const struct ringbus_create_options making = {.capacity = capacity};
+    ringbus_ring *ring = test_ring("ring", &making);
+    ringbus_consumer *consumer = test_consumer(ring, NULL);
+    for (int kept = 0; kept < 2; kept++) {
+      unsigned steps_of_level[2] = {0}, tries = 0;
+      begin();
+      trial = consumer->keeping;
+      for (unsigned steps = 0; steps < 10000; steps++) {
+        const bool was_trying = trial.trying;
+        step(tried_level == (unsigned)kept ? 100000 : 130000, capacity);
+        tries += was_trying && !trial.trying;
+        steps_of_level[tried_level]++;
+      }
+      cr_assert_gt(tries, 2);
+      cr_assert_eq(trial.chosen, (unsigned)kept);
+      cr_assert_lt(steps_of_level[!kept] * 20, steps_of_level[kept]);
+    }
+    cr_result(ringbus_consumer_detach(consumer), 0);
+    cr_result(ringbus_ring_close(ring), 0);
+    cr_result(ringbus_ring_remove("ring", false), 0);
+  }
 }
 
 Test(trial, the_highest_level_is_the_end) {
@@ -206,7 +248,7 @@ Test(rest, whoever_looks_at_an_empty_ring_again_and_again_has_rested_once) {
   struct ringbus_message message;
   cr_result(ringbus_consumer_attach(ring, &options, &consumer), 0);
   step_ns = 100;
-  trial_begin(&consumer->resting, RESTING_LEVELS, 1000, 0, 1.25);
+  trial_begin(&consumer->resting, RESTING_LEVELS, 1000, 0, 1.25, 1);
   for (int empty = 0; empty < 4; empty++) {
     const unsigned left = consumer->resting.left;
     consumer->resting.chosen = 1 + (unsigned)empty % 2;
