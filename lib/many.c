@@ -145,24 +145,22 @@ int many_room(ringbus_producer *producer, uint64_t bytes, bool thorough) {
 
 /* ---------------------------------------------------------------- claim and commit */
 
-/* Bytes ahead, and so many a line of words describes. */
-enum { AHEAD = 1024, WORDS_LINE = 512 };
+/* Bytes ahead; one line of words describes as many. */
+enum { PREFETCHED = 512 };
 
 static struct ringbus_slot *own_slot(const ringbus_producer *producer) {
   return ring_slot(producer->handle.ring, producer->handle.slot);
 }
 
 /* A claim is a locked instruction, which waits for all stores before it: for lines that the consumer has had,
- * one after the other. So the lines of the records to come are sent for early, if they are free. */
-static void prefetch_room(const struct ringbus_producer_hot *hot, uint64_t bytes) {
+ * one after the other. So a line of the records to come is sent for early, and one of their words, if they are free. */
+static void prefetch_room(const struct ringbus_producer_hot *hot) {
   const struct ringbus_view *view = &hot->view;
-  const uint64_t from = hot->tail + AHEAD, to = from + bytes;
-  if (bytes > RINGBUS_ROOM_MOST || distance(to + WORDS_LINE, hot->limit) < 0)
+  const uint64_t ahead = hot->tail + PREFETCHED;
+  if (distance(ahead + 2 * PREFETCHED, hot->limit) < 0)
     return;
-  for (uint64_t line = from; distance(line, to) > 0; line += 64)
-    ringbus_prefetch_to_write(view->data + (line & view->mask));
-  for (uint64_t line = from; distance(line, to) > 0; line += WORDS_LINE)
-    ringbus_prefetch_to_write((const void *)(uintptr_t)ringbus_word_at(view, line));
+  ringbus_prefetch_to_write(view->data + (ahead & view->mask));
+  ringbus_prefetch_to_write((const void *)(uintptr_t)ringbus_word_at(view, ahead + PREFETCHED));
 }
 
 static int claim_bytes(ringbus_producer *producer, uint64_t bytes) {
@@ -193,7 +191,7 @@ static int claim_bytes(ringbus_producer *producer, uint64_t bytes) {
   producer->claim_position = hot->tail;
   producer->claim_bytes = bytes;
   hot->tail += bytes;
-  prefetch_room(hot, bytes);
+  prefetch_room(hot);
   return 0;
 }
 

@@ -7,9 +7,8 @@
 # ringbus_hand_back: nothing but what lies in [from, to); and ringbus_send_for.
 s/for \(; (\(int64_t\)\(to - end\) >= 0); (end \+= 64)\)/PROOF_FOR(end % 64 == 0 \&\& end - from >= 1 \&\& end - from <= to - from + 64, to - end + 64, end = nondet_u64(),, \1, \2)/
 s/for \(; (\(int64_t\)\(to - words_end\) >= 0); (words_end \+= 512)\)/PROOF_FOR(words_end % 512 == 0 \&\& words_end - from >= 1 \&\& words_end - from <= to - from + 512, to - words_end + 512, words_end = nondet_u64(),, \1, \2)/
-# ringbus_send_for_room, and prefetch_room of lib/many.c
+# ringbus_send_for_room
 s/for \((line = from); (\(int64_t\)\(to - line\) > 0); (line \+= 64)\)/PROOF_FOR(line - from <= to - from + 63, to - line + 64, line = nondet_u64(), \1 PROOF_AND, \2, \3)/
-s/for \(uint64_t (line = from); (distance\(line, to\) > 0); (line \+= (64|WORDS_LINE))\)/PROOF_FOR(line - from <= to - from + \4 - 1, to - line + \4, line = nondet_u64(), \1 PROOF_AND, \2, \3)/
 # lapped_next
 s/for \(uint64_t (walked = 0); (ringbus_word_is\(view, word, position, RINGBUS_WORD_PAD\));\)/PROOF_FOR(walked <= view->mask \&\& reader->at->position == position, view->mask - walked, (walked = nondet_u64(), word = nondet_u64(), reader->at->position = position = nondet_u64()), \1 PROOF_AND, \2, (void)0)/
 # walk_records
