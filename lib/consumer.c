@@ -362,16 +362,17 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
   go_to(hot, start.position);
   hot->released = start.position;
   hot->count = start.count;
-  trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8, 5.0 / 4, 1);
-  trial_begin(&consumer->keeping, 2, 2, 1, 9.0 / 8, 4);
+  trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8, 5.0 / 4, true);
+  trial_begin(&consumer->handing_back, 2, 2, 1, 9.0 / 8, false);
   hot->mode = group.flags & RINGBUS_GROUP_SHARED ? RINGBUS_MODE_SHARED
               : group.policy == RINGBUS_GROUP_LAPPED || group.max_lag != 0 || ring_overwrites(ring)
                   ? RINGBUS_MODE_LAPPED
                   : 0;
-  hot->hand_back = hot->mode & RINGBUS_MODE_LAPPED                   ? RINGBUS_HAND_BACK_NEVER
+  consumer->tries_handing_back = !hot->mode && options->hand_back == RINGBUS_HAND_BACK_DEFAULT;
+  hot->hand_back = hot->mode & RINGBUS_MODE_LAPPED || consumer->tries_handing_back
+                       ? RINGBUS_HAND_BACK_NEVER
                    : options->hand_back == RINGBUS_HAND_BACK_DEFAULT ? RINGBUS_HAND_BACK_STORE
                                                                      : options->hand_back;
-  consumer->tries_keeping = !hot->mode && options->hand_back == RINGBUS_HAND_BACK_DEFAULT;
   hot->cursor = shared_word(&ring_group(ring, consumer->group)->cursor);
   hot->floor = shared_word(&ring->header->floor.position);
   hot->room_waiters = &ring->header->signals.room_waiters;

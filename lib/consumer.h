@@ -15,7 +15,7 @@ struct trial {
       settling;  /* a try is so many steps (2 at least: the first begins it), behind so many that do
                              * not count */
   double enough; /* so many times the speed of the level below makes a level worth it */
-  unsigned patience; /* one that is not worth it so often in a row is left */
+  bool costs_latency; /* so it does if it is wrong: it is tried, and left, more often */
   unsigned chosen;
   bool trying, upwards;    /* the level above what is chosen, or below */
   unsigned won;            /* it was the better choice so often in a row */
@@ -30,11 +30,10 @@ enum { RESTING_LEVELS = 3 };
 
 struct ringbus_consumer {
   struct ringbus_consumer_hot hot;
-  struct trial resting; /* on the first empty look; a step is such a look */
-  struct trial
-      keeping; /* the lines that were read, instead of handing them back; a step is a lap */
-  bool tries_keeping;
-  unsigned unlearned; /* first empty looks since keeping was settled last */
+  struct trial resting;      /* on the first empty look; a step is such a look */
+  struct trial handing_back; /* the lines that were read; a step is a lap */
+  bool tries_handing_back;
+  unsigned unlearned; /* first empty looks since that was settled last */
   struct handle handle;
   uint32_t group;
   enum ringbus_wait wait;
@@ -59,7 +58,7 @@ static inline void consumer_enter_lap(struct ringbus_consumer_hot *hot) {
 
 /* trial_step: one step, at this position; tells the level until the next. (pace.c) */
 void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
-                 double enough, unsigned patience);
+                 double enough, bool costs_latency);
 unsigned trial_step(struct trial *trial, uint64_t position);
 /* pace_empty: nothing is there, for the first time at this position; look again afterwards. */
 void pace_empty(ringbus_consumer *consumer);

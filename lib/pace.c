@@ -98,12 +98,12 @@ static void begin_anew(struct trial *trial, unsigned kept, double speed) {
 }
 
 void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
-                 double enough, unsigned patience) {
+                 double enough, bool costs_latency) {
   *trial = (struct trial){.levels = levels,
                           .tried = tried,
                           .settling = settling,
                           .enough = enough,
-                          .patience = patience};
+                          .costs_latency = costs_latency};
   begin_anew(trial, 1, 0);
   begin_window(trial);
 }
@@ -119,14 +119,15 @@ static void end_try(struct trial *trial, double speed) {
   const bool higher_pays =
       trial->upwards ? speed > trial->speed * trial->enough : trial->speed > speed * trial->enough;
   if (trial->upwards == higher_pays &&
-      ++trial->won < (trial->upwards ? (unsigned)TRIED_TIMES : trial->patience))
+      ++trial->won < (trial->upwards || !trial->costs_latency ? TRIED_TIMES : 1U))
     return; /* was that chance? */
   if (trial->upwards == higher_pays) {
     trial->chosen += trial->upwards ? 1 : -1U;
     trial->kept = 1;
     trial->last = 0;
   } else {
-    const unsigned longest = trial->chosen ? KEPT_LONGEST_ABOVE : KEPT_LONGEST;
+    const unsigned longest =
+        trial->chosen && trial->costs_latency ? KEPT_LONGEST_ABOVE : KEPT_LONGEST;
     trial->kept = trial->kept * 8 < longest ? trial->kept * 8 : longest;
   }
   trial->trying = false;
@@ -159,7 +160,7 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
       const double recent = speed > trial->last ? speed : trial->last;
       const bool is_slower = recent * 2 < trial->speed, is_faster = recent > trial->speed * 2;
       trial->last = speed;
-      if (is_slower && trial->chosen > 0)
+      if (is_slower && trial->chosen > 0 && trial->costs_latency)
         begin_anew(trial, KEPT_LONGEST / 8, recent);
       else if (++trial->windows >= (is_faster || is_slower ? trial->kept / 16 : trial->kept))
         begin_try(trial, recent);
@@ -181,9 +182,9 @@ void pace_empty(ringbus_consumer *consumer) {
   static const unsigned us[RESTING_LEVELS] = {0, 2, 8};
   struct trial *resting = &consumer->resting;
   consumer->hot.empty_at = consumer->hot.position;
-  if (!consumer->tries_keeping || !is_unsettled(&consumer->keeping))
+  if (!consumer->tries_handing_back || !is_unsettled(&consumer->handing_back))
     consumer->unlearned = 0;
-  if (consumer->tries_keeping && is_unsettled(&consumer->keeping) &&
+  if (consumer->tries_handing_back && is_unsettled(&consumer->handing_back) &&
       consumer->unlearned < UNLEARNED_MOST) {
     consumer->unlearned++;
     begin_window(resting);
@@ -197,8 +198,8 @@ void pace_empty(ringbus_consumer *consumer) {
 void ringbus_slow_lap(ringbus_consumer *consumer) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   consumer_enter_lap(hot);
-  if (!consumer->tries_keeping)
+  if (!consumer->tries_handing_back)
     return;
-  hot->hand_back = trial_step(&consumer->keeping, hot->position) ? RINGBUS_HAND_BACK_NEVER
-                                                                 : RINGBUS_HAND_BACK_STORE;
+  hot->hand_back = trial_step(&consumer->handing_back, hot->position) ? RINGBUS_HAND_BACK_STORE
+                                                                      : RINGBUS_HAND_BACK_NEVER;
 }

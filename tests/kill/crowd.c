@@ -193,7 +193,8 @@ static uint64_t index_of(uint64_t count) {
 }
 
 void join(int g, const char *name, enum ringbus_policy policy) {
-  struct ringbus_consumer_options options = {.group = name, .policy = policy};
+  struct ringbus_consumer_options options = {
+      .group = name, .policy = policy, .hand_back = RINGBUS_HAND_BACK_STORE};
   uint64_t count;
   int result = ringbus_consumer_attach(crew.ring, &options, &crew.consumer[g]);
   expect(result == 0, result);

@@ -118,7 +118,8 @@ static void note_group(const char *name) {
 /* Each of the two has a group of its own. */
 static const char *own_group(void) { return role_of_this ? "b" : "a"; }
 static void attach_consumer(const char *group, enum ringbus_start start) {
-  struct ringbus_consumer_options options = {.group = group, .start = start};
+  struct ringbus_consumer_options options = {
+      .group = group, .start = start, .hand_back = RINGBUS_HAND_BACK_STORE};
   int result = ringbus_consumer_attach(crew.ring, &options, &crew.consumer[0]);
   expect(result == 0, result);
 }

@@ -83,7 +83,8 @@ static void attach_producer(struct actor *a) {
 
 static void attach_consumer(struct actor *a, int i, const char *group, enum ringbus_policy policy,
                             enum ringbus_start start) {
-  struct ringbus_consumer_options options = {.group = group, .policy = policy, .start = start};
+  struct ringbus_consumer_options options = {
+      .group = group, .policy = policy, .start = start, .hand_back = RINGBUS_HAND_BACK_STORE};
   int result = ringbus_consumer_attach(a->ring, &options, &a->consumer[i]);
   actor_expect(a, result == 0, result);
 }

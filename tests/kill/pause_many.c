@@ -225,7 +225,8 @@ static bool attach(ringbus_producer **producer) {
 
 static bool join_as(ringbus_consumer **consumer, const char *group, enum ringbus_policy policy,
                     enum ringbus_start start, uint64_t *next) {
-  struct ringbus_consumer_options options = {.group = group, .policy = policy, .start = start};
+  struct ringbus_consumer_options options = {
+      .group = group, .policy = policy, .start = start, .hand_back = RINGBUS_HAND_BACK_STORE};
   int result = ringbus_consumer_attach(partner.ring, &options, consumer);
   if (result != 0)
     wrong("joining as %s: %s: %s", group, ringbus_strerror(result), ringbus_error_detail());

@@ -90,7 +90,7 @@ static void join_as(struct actor *a, int g, const char *name, enum ringbus_polic
 }
 
 static void join(struct actor *a, int g, const char *name) {
-  join_as(a, g, name, RINGBUS_GATE, RINGBUS_HAND_BACK_DEFAULT);
+  join_as(a, g, name, RINGBUS_GATE, RINGBUS_HAND_BACK_STORE);
 }
 
 static void read_and_release(struct actor *a, int g, uint64_t messages) {
@@ -369,7 +369,7 @@ static void prepare_drop(struct actor *a) {
 
 static void prepare_lap_a_group(struct actor *a) {
   attach_producer(a);
-  join_as(a, 0, "a", RINGBUS_GATE_WHILE_ATTACHED, RINGBUS_HAND_BACK_DEFAULT);
+  join_as(a, 0, "a", RINGBUS_GATE_WHILE_ATTACHED, RINGBUS_HAND_BACK_STORE);
   join_as(a, 1, "b", RINGBUS_LAPPED, RINGBUS_HAND_BACK_DEFAULT);
   publish_until_full(a);
   read_and_release(a, 0, 10);
@@ -621,7 +621,7 @@ static void region_resume_at_newest(struct actor *a) {
 
 static void prepare_resume_while_attached(struct actor *a) {
   attach_producer(a);
-  join_as(a, 0, "a", RINGBUS_GATE_WHILE_ATTACHED, RINGBUS_HAND_BACK_DEFAULT);
+  join_as(a, 0, "a", RINGBUS_GATE_WHILE_ATTACHED, RINGBUS_HAND_BACK_STORE);
   publish_until_full(a);
   read_and_release(a, 0, 10);
   leave(a, 0);
@@ -665,7 +665,7 @@ static void prepare_leave_ephemeral(struct actor *a) {
 
 static void prepare_leave_while_attached(struct actor *a) {
   attach_producer(a);
-  join_as(a, 0, "a", RINGBUS_GATE_WHILE_ATTACHED, RINGBUS_HAND_BACK_DEFAULT);
+  join_as(a, 0, "a", RINGBUS_GATE_WHILE_ATTACHED, RINGBUS_HAND_BACK_STORE);
   publish_until_full(a);
   read_and_release(a, 0, 10);
   a->control->promise.groups[0].lapped = 1;

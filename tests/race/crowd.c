@@ -170,7 +170,8 @@ static ringbus_consumer *join(const char *group, enum ringbus_policy policy, boo
                                              .policy = policy,
                                              .shared = shared,
                                              .start = start,
-                                             .wait = configuration->wait};
+                                             .wait = configuration->wait,
+                                             .hand_back = RINGBUS_HAND_BACK_STORE};
   ringbus_consumer *consumer;
   REQUIRE_RESULT(ringbus_consumer_attach(ring, &options, &consumer), 0);
   return consumer;

@@ -637,7 +637,7 @@ Test(hostile, who_gives_up_one_record_after_the_other_does_not_keep_a_reader, .t
   cr_assert_eq(pthread_create(&thread, NULL, give_up_all_the_time, producer), 0);
   for (int passed = 0; passed < 500;) {
     const uint64_t before = consumer->hot.position;
-    trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8, 1.25, 1);
+    trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8, 1.25, true);
     consumer->resting.chosen = RESTING_LEVELS - 1;
     const unsigned left = consumer->resting.left;
     cr_result(passed % 2 ? ringbus_consumer_borrow(consumer, messages)

@@ -54,7 +54,7 @@ static void begin(void) {
   step_ns = 0;
   tried_level = 0;
   position = 4096;
-  trial_begin(&trial, LEVELS, TRIED, SETTLING, 1.25, 1);
+  trial_begin(&trial, LEVELS, TRIED, SETTLING, 1.25, true);
 }
 
 enum { A_TRY = SETTLING + TRIED, A_WINDOW = 4 * TRIED };
@@ -120,10 +120,10 @@ Test(trial, a_level_that_does_not_pay_any_more_is_left_after_one_try) {
   cr_assert_eq(trial.chosen, 0);
 }
 
-Test(trial, one_with_patience_leaves_a_level_that_did_not_pay_so_often_in_a_row) {
+Test(trial, one_that_costs_no_latency_is_left_if_it_did_not_pay_four_times_in_a_row) {
   static const uint64_t pays[] = {1000, 1200, 0}, does_not[] = {1100, 1200, 0};
   begin();
-  trial_begin(&trial, 2, TRIED, SETTLING, 1.125, 4);
+  trial_begin(&trial, 2, TRIED, SETTLING, 1.125, false);
   steps_at(0, pays, UINT32_MAX);
   cr_assert_eq(steps_at(1, pays, 4 * A_TRY), 4 * A_TRY);
   cr_assert_eq(trial.chosen, 1);
@@ -137,24 +137,24 @@ Test(trial, one_with_patience_leaves_a_level_that_did_not_pay_so_often_in_a_row)
 }
 
 /* With as few steps as a consumer has for a lap each. */
-Test(trial, a_consumers_tries_end_and_both_ways_of_keeping_lines_can_win) {
+Test(trial, a_consumers_tries_end_and_lines_are_handed_back_if_that_pays) {
   for (uint64_t capacity = 1 << 16; capacity <= 1 << 24; capacity <<= 4) {
     const struct ringbus_create_options making = {.capacity = capacity};
     ringbus_ring *ring = test_ring("ring", &making);
     ringbus_consumer *consumer = test_consumer(ring, NULL);
-    for (int kept = 0; kept < 2; kept++) {
+    for (int pays = 0; pays < 2; pays++) {
       unsigned steps_of_level[2] = {0}, tries = 0;
       begin();
-      trial = consumer->keeping;
+      trial = consumer->handing_back;
       for (unsigned steps = 0; steps < 10000; steps++) {
         const bool was_trying = trial.trying;
-        step(tried_level == (unsigned)kept ? 100000 : 130000, capacity);
+        step(tried_level == (unsigned)pays ? 100000 : 130000, capacity);
         tries += was_trying && !trial.trying;
         steps_of_level[tried_level]++;
       }
       cr_assert_gt(tries, 2);
-      cr_assert_eq(trial.chosen, (unsigned)kept);
-      cr_assert_lt(steps_of_level[!kept] * 20, steps_of_level[kept]);
+      cr_assert_eq(trial.chosen, (unsigned)pays);
+      cr_assert_lt(steps_of_level[!pays] * 20, steps_of_level[pays]);
     }
     cr_result(ringbus_consumer_detach(consumer), 0);
     cr_result(ringbus_ring_close(ring), 0);
@@ -248,7 +248,7 @@ Test(rest, whoever_looks_at_an_empty_ring_again_and_again_has_rested_once) {
   struct ringbus_message message;
   cr_result(ringbus_consumer_attach(ring, &options, &consumer), 0);
   step_ns = 100;
-  trial_begin(&consumer->resting, RESTING_LEVELS, 1000, 0, 1.25, 1);
+  trial_begin(&consumer->resting, RESTING_LEVELS, 1000, 0, 1.25, true);
   for (int empty = 0; empty < 4; empty++) {
     const unsigned left = consumer->resting.left;
     consumer->resting.chosen = 1 + (unsigned)empty % 2;
@@ -273,16 +273,16 @@ Test(rest, whoever_looks_at_an_empty_ring_again_and_again_has_rested_once) {
 Test(rest, while_another_trial_has_not_settled_nothing_is_learned_about_rests) {
   ringbus_consumer *consumer = test_consumer(test_ring("ring", NULL), NULL);
   consumer->resting.chosen = 1;
-  consumer->keeping.left = consumer->keeping.measured;
+  consumer->handing_back.left = consumer->handing_back.measured;
   consumer->resting.left = 10;
   pace_empty(consumer);
   cr_assert_eq(consumer->resting.left, 9);
-  consumer->keeping.left++; /* it is settling */
+  consumer->handing_back.left++; /* it is settling */
   pace_empty(consumer);
   const unsigned whole = consumer->resting.left;
   cr_assert_gt(whole, 10);
-  consumer->keeping.left--;
-  consumer->keeping.trying = true;
+  consumer->handing_back.left--;
+  consumer->handing_back.trying = true;
   consumer->resting.left = 10;
   pace_empty(consumer);
   cr_assert_eq(consumer->resting.left, whole, "its window begins again");
@@ -294,7 +294,7 @@ Test(rest, while_another_trial_has_not_settled_nothing_is_learned_about_rests) {
   consumer->resting.left = 10;
   pace_empty(consumer);
   cr_assert_eq(consumer->resting.left, 9, "but not for ever");
-  consumer->keeping.trying = false;
+  consumer->handing_back.trying = false;
   pace_empty(consumer);
   cr_assert_eq(consumer->unlearned, 0);
 }
