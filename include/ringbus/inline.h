@@ -91,8 +91,8 @@
  *   batch                    | signals, once         | the records' lines; tail once
  *   finding room (when the   | join, each gating     | floor (and tail), once for at least 1/16 of the ring
  *   known room is used up)   | cursor, twice         | that the slowest reader has passed
- *   recv, borrow + release   | signals, n            | the cursor; n of the record, handed back
- *   batch, released once     | signals, twice; n     | the cursor, once; n, handed back
+ *   recv, borrow + release   | signals, n            | the cursor; n, where handed back pays
+ *   batch, released once     | signals, twice; n     | the cursor, once; n, where that pays
  *   a look at an empty ring  | signals, the word at  |
  *                            | the position          |
  *   recv, shared group       | signals, n            | the group's take, and the own slot, each by a swap; the slot
