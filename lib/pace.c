@@ -78,10 +78,12 @@ void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t byte
 
 /* Time goes in windows. The level chosen is kept for some windows, then one next to it is tried for a short
  * one. Each time the choice stays what it was, the next try comes eight times later, so that what the wrong level
- * costs is a few thousandths; but sooner if messages come twice as fast, or half as fast, as when it was chosen, and
- * in the latter case from the lowest level on: there is other traffic now, perhaps such as waits for an answer. */
+ * costs is a few thousandths; but sooner if messages come twice as fast, or half as fast, as when it was chosen. Where
+ * a level costs latency, half as fast begins at the lowest level: there is other traffic now, perhaps such as waits
+ * for an answer. */
 enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 256, KEPT_LONGEST_ABOVE = 16 };
-/* A higher level is chosen if it gains enough so often in a row. No window is shorter than so many microseconds. */
+/* A level is changed if the other one was the better choice so often in a row; but one that costs latency is left after
+ * one such try, and is tried more often (KEPT_LONGEST_ABOVE). No window is shorter than so many microseconds. */
 enum { TRIED_TIMES = 4, WINDOW_US = 20 };
 
 static void begin_window(struct trial *trial) {

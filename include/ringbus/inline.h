@@ -434,7 +434,6 @@ RINGBUS_INLINE void ringbus_advance(struct ringbus_producer_hot *hot, uint64_t t
                                     uint64_t bytes) {
   hot->tail = tail + bytes;
   hot->count = count + 1;
-  ringbus_send_for_room(hot, bytes);
 }
 
 RINGBUS_INLINE void ringbus_publish(struct ringbus_producer_hot *hot, uint64_t tail, size_t length,
@@ -493,6 +492,7 @@ RINGBUS_HOT int ringbus_producer_commit(ringbus_producer *producer, size_t lengt
   bytes = ringbus_record_bytes(length, hot->tag);
   ringbus_publish(hot, tail, length, hot->tag, bytes);
   ringbus_advance(hot, tail, count, bytes);
+  ringbus_send_for_room(hot, bytes);
   ringbus_announce(hot, tail + bytes, count + 1);
   return 0;
 }
@@ -531,6 +531,7 @@ RINGBUS_HOT int ringbus_producer_send(ringbus_producer *producer, const void *da
   ringbus_copy(hot->view.data + (tail & hot->view.mask) + 8, data, length);
   ringbus_publish(hot, tail, length, tag, bytes);
   ringbus_advance(hot, tail, count, bytes);
+  ringbus_send_for_room(hot, bytes);
   ringbus_announce(hot, tail + bytes, count + 1);
   return 0;
 }
@@ -574,6 +575,7 @@ static inline int ringbus_send_all_at_once(ringbus_producer *producer, const str
     if (!ringbus_fits(hot, 0))
       ringbus_slow_mark(producer);
   }
+  ringbus_send_for_room(hot, total);
   return 0;
 }
 
@@ -603,6 +605,7 @@ RINGBUS_HOT int ringbus_producer_send_batch(ringbus_producer *producer,
                    messages[done].iov_len);
       ringbus_publish(hot, hot->tail, messages[done].iov_len, tag, bytes);
       ringbus_advance(hot, hot->tail, hot->count, bytes);
+      ringbus_send_for_room(hot, bytes);
     }
   }
   if (done)

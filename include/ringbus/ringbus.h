@@ -437,7 +437,9 @@ enum ringbus_start {
 
 /* how a consumer gives the lines it has read back to the producer's core */
 enum ringbus_hand_back {
-  RINGBUS_HAND_BACK_DEFAULT = 0, /* STORE or NEVER: tried now and then, and the faster one kept */
+  /* STORE as long as trying, now and then, has shown that it is faster by an eighth, else NEVER; in shared
+   * groups STORE. In groups that can be lapped it is always NEVER, whatever is asked for */
+  RINGBUS_HAND_BACK_DEFAULT = 0,
   RINGBUS_HAND_BACK_NEVER = 1,
   RINGBUS_HAND_BACK_STORE = 2, /* one same-value store into each line read */
   RINGBUS_HAND_BACK_LOCKED = 3 /* "lock or 0" into each line read */

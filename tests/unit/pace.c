@@ -148,11 +148,16 @@ Test(trial, a_consumers_tries_end_and_lines_are_handed_back_if_that_pays) {
       trial = consumer->handing_back;
       for (unsigned steps = 0; steps < 10000; steps++) {
         const bool was_trying = trial.trying;
-        step(tried_level == (unsigned)pays ? 100000 : 130000, capacity);
+        step(tried_level == (unsigned)pays ? 100000 : 120000, capacity);
         tries += was_trying && !trial.trying;
         steps_of_level[tried_level]++;
       }
       cr_assert_gt(tries, 2);
+      cr_assert_eq(trial.chosen, (unsigned)pays);
+      cr_assert_eq(trial.kept, KEPT_LONGEST);
+      for (unsigned steps = 0; steps < 100;
+           steps++) /* half as fast: a level that costs no latency stays */
+        step(tried_level == (unsigned)pays ? 250000 : 300000, capacity);
       cr_assert_eq(trial.chosen, (unsigned)pays);
       cr_assert_lt(steps_of_level[!pays] * 20, steps_of_level[pays]);
     }
@@ -160,6 +165,25 @@ Test(trial, a_consumers_tries_end_and_lines_are_handed_back_if_that_pays) {
     cr_result(ringbus_ring_close(ring), 0);
     cr_result(ringbus_ring_remove("ring", false), 0);
   }
+}
+
+Test(trial, a_consumer_begins_without_handing_back_and_does_it_once_it_is_chosen) {
+  ringbus_ring *ring = test_ring("ring", NULL);
+  ringbus_consumer *consumer = test_consumer(ring, NULL), *other;
+  cr_assert_eq(consumer->hot.hand_back, RINGBUS_HAND_BACK_NEVER);
+  consumer->handing_back.chosen = 1;
+  ringbus_slow_lap(consumer);
+  cr_assert_eq(consumer->hot.hand_back, RINGBUS_HAND_BACK_STORE);
+  consumer->handing_back.chosen = 0;
+  ringbus_slow_lap(consumer);
+  cr_assert_eq(consumer->hot.hand_back, RINGBUS_HAND_BACK_NEVER);
+  const struct ringbus_consumer_options lapped = {.policy = RINGBUS_LAPPED,
+                                                  .hand_back = RINGBUS_HAND_BACK_STORE},
+                                        shared = {.group = "shared", .shared = true};
+  cr_result(ringbus_consumer_attach(ring, &lapped, &other), 0);
+  cr_assert_eq(other->hot.hand_back, RINGBUS_HAND_BACK_NEVER);
+  cr_result(ringbus_consumer_attach(ring, &shared, &other), 0);
+  cr_assert_eq(other->hot.hand_back, RINGBUS_HAND_BACK_STORE);
 }
 
 Test(trial, the_highest_level_is_the_end) {
