@@ -155,8 +155,8 @@ Test(trial, a_consumers_tries_end_and_lines_are_handed_back_if_that_pays) {
       cr_assert_gt(tries, 2);
       cr_assert_eq(trial.chosen, (unsigned)pays);
       cr_assert_eq(trial.kept, KEPT_LONGEST);
-      for (unsigned steps = 0; steps < 100;
-           steps++) /* half as fast: a level that costs no latency stays */
+      /* Half as fast: a level that costs no latency stays. */
+      for (unsigned steps = 0; steps < 100; steps++)
         step(tried_level == (unsigned)pays ? 250000 : 300000, capacity);
       cr_assert_eq(trial.chosen, (unsigned)pays);
       cr_assert_lt(steps_of_level[!pays] * 20, steps_of_level[pays]);
