@@ -7,25 +7,6 @@
 
 #include "internal.h"
 
-/* A choice, made by trying, between levels of doing the same: the lowest one unless the next gets on enough
- * faster. */
-struct trial {
-  unsigned levels;
-  unsigned tried,
-      settling;  /* a try is so many steps (2 at least: the first begins it), behind so many that do
-                             * not count */
-  double enough; /* so many times the speed of the level below makes a level worth it */
-  bool costs_latency; /* so it does if it is wrong: it is tried, and left, more often */
-  unsigned chosen;
-  bool trying, upwards;    /* the level above what is chosen, or below */
-  unsigned won;            /* it was the better choice so often in a row */
-  unsigned windows, kept;  /* since the choice; to come between choices */
-  unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
-  uint64_t since, from;    /* time and position at which measuring began */
-  double speed;            /* of what is chosen, when it was */
-  double last;             /* and in the window before this one; 0: there was none */
-};
-
 enum { RESTING_LEVELS = 3 };
 
 struct ringbus_consumer {
@@ -56,11 +37,7 @@ static inline void consumer_enter_lap(struct ringbus_consumer_hot *hot) {
   hot->lap_end = (hot->position | hot->view.mask) + 1;
 }
 
-/* trial_step: one step, at this position; tells the level until the next. (pace.c) */
-void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
-                 double enough, bool costs_latency);
-unsigned trial_step(struct trial *trial, uint64_t position);
-/* pace_empty: nothing is there, for the first time at this position; look again afterwards. */
+/* pace_empty (pace.c): nothing is there, for the first time at this position; look again afterwards. */
 void pace_empty(ringbus_consumer *consumer);
 
 /* next_state: passes over records that were given up; what the word of the one behind them says, FREE if

@@ -338,6 +338,30 @@ int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t posi
 
 /* ---------------------------------------------------------------- pace.c */
 
+/* A choice, made by trying, between levels of doing the same: the lowest one unless the next gets on enough
+ * faster. */
+struct trial {
+  unsigned levels;
+  unsigned tried,
+      settling;  /* a try is so many steps (2 at least: the first begins it), behind so many that do
+                             * not count */
+  double enough; /* so many times the speed of the level below makes a level worth it */
+  bool costs_latency; /* so it does if it is wrong: it is tried, and left, more often */
+  unsigned chosen;
+  bool trying, upwards;    /* the level above what is chosen, or below */
+  unsigned won;            /* it was the better choice so often in a row */
+  unsigned windows, kept;  /* since the choice; to come between choices */
+  unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
+  uint64_t since, from;    /* time and position at which measuring began */
+  double speed;            /* of what is chosen, when it was */
+  double last;             /* and in the window before this one; 0: there was none */
+};
+
+/* trial_step: one step, at this position; tells the level until the next. */
+void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
+                 double enough, bool costs_latency);
+unsigned trial_step(struct trial *trial, uint64_t position);
+
 /* pace_full: a producer has no room for so many bytes behind tail, as far as it knows (told: as find_slowest);
  * look again afterwards. full_at: its own, kept between calls. */
 void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t bytes,

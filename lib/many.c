@@ -38,31 +38,34 @@ static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 /* ---------------------------------------------------------------- the true tail, and room */
 
-/* Moves this handle's tail to the true one, and loads the word there, as a claim of so many bytes needs
+/* One look whether this handle's tail is the true one, and the word there, as a claim of so many bytes needs
  * it: the shared tail is then less than a stripe behind, and, since words inside the claim will be
- * stored too, it is ahead of every place of the lap before whose word that can be. False if that took longer than
- * two laps: others were faster all the time, or the file is damaged. */
-static bool find_true_tail(ringbus_producer *producer, uint64_t bytes, uint64_t *word) {
+ * stored too, it is ahead of every place of the lap before whose word that can be. If not, one step is made
+ * towards that. */
+RINGBUS_INLINE bool is_true_tail(ringbus_producer *producer, uint64_t bytes, uint64_t *word) {
   struct ringbus_producer_hot *hot = &producer->hot;
   const struct ringbus_view *view = &hot->view;
-  uint64_t *shared_tail = &producer->handle.ring->header->tail.position;
-  uint64_t stripe = (view->mask + 1) / 64;
-  for (uint64_t steps = 2 * view->granules_mask + 1024; steps > 0; steps--) {
-    *word = word_load(view, hot->tail); /* A1: PUBLISH */
-    if (word_is_current(view, *word, hot->tail)) {
-      hot->tail += ringbus_word_bytes(view, *word);
-      continue;
-    }
-    uint64_t told = shared_load(shared_tail); /* A2: TAIL */
-    uint64_t ahead = told & ~UINT64_C(63);
-    if (distance(hot->tail, ahead) > 0)
-      hot->tail = ahead;
-    else if (hot->tail - ahead >= stripe || hot->tail + bytes - ahead > view->mask + 1)
-      shared_swap(shared_tail, told, hot->tail); /* A3: TAIL */
-    else
-      return true;
+  uint64_t *shared_tail = (uint64_t *)(uintptr_t)hot->shared_tail;
+  const uint64_t tail = hot->tail;
+  *word = word_load(view, tail); /* A1: PUBLISH */
+  if (RINGBUS_UNLIKELY(word_is_current(view, *word, tail))) {
+    hot->tail = tail + ringbus_word_bytes(view, *word);
+    return false;
   }
+  const uint64_t told = shared_load(shared_tail); /* A2: TAIL */
+  const uint64_t ahead = told & ~UINT64_C(63), capacity = view->mask + 1;
+  if (RINGBUS_LIKELY(tail - ahead < capacity / 64 && tail - ahead + bytes <= capacity))
+    return true;
+  if (distance(tail, ahead) > 0)
+    hot->tail = ahead;
+  else
+    shared_swap(shared_tail, told, tail); /* A3: TAIL */
   return false;
+}
+
+/* More steps than these: others were faster all the time, or the file is damaged. */
+static uint64_t most_steps(const ringbus_producer *producer) {
+  return 2 * producer->hot.view.granules_mask + 1024; /* two laps */
 }
 
 static struct slowest find_gate(ringbus_producer *producer, uint64_t bytes, struct counted floor) {
@@ -135,12 +138,12 @@ static int refresh(ringbus_producer *producer, uint64_t bytes, bool thorough) {
 }
 
 int many_room(ringbus_producer *producer, uint64_t bytes, bool thorough) {
+  const struct ringbus_producer_hot *hot = &producer->hot;
   uint64_t word;
-  if (!find_true_tail(producer, 0, &word))
-    return -EAGAIN;
-  return distance(producer->hot.tail + bytes, producer->hot.limit) >= 0
-             ? 0
-             : refresh(producer, bytes, thorough);
+  for (uint64_t steps = most_steps(producer); steps > 0; steps--)
+    if (is_true_tail(producer, 0, &word))
+      return distance(hot->tail + bytes, hot->limit) >= 0 ? 0 : refresh(producer, bytes, thorough);
+  return -EAGAIN;
 }
 
 /* ---------------------------------------------------------------- claim and commit */
@@ -153,46 +156,68 @@ static struct ringbus_slot *own_slot(const ringbus_producer *producer) {
 }
 
 /* A claim is a locked instruction, which waits for all stores before it: for lines that the consumer has had,
- * one after the other. So a line of the records to come is sent for early, and one of their words, if they are free. */
-static void prefetch_room(const struct ringbus_producer_hot *hot) {
+ * one after the other. So for each record a line of those to come is sent for early, and one of their words, if they
+ * are free. */
+RINGBUS_INLINE void prefetch_room(const struct ringbus_producer_hot *hot, uint64_t position) {
   const struct ringbus_view *view = &hot->view;
-  const uint64_t ahead = hot->tail + PREFETCHED;
+  const uint64_t ahead = position + PREFETCHED;
   if (distance(ahead + 2 * PREFETCHED, hot->limit) < 0)
     return;
   ringbus_prefetch_to_write(view->data + (ahead & view->mask));
   ringbus_prefetch_to_write((const void *)(uintptr_t)ringbus_word_at(view, ahead + PREFETCHED));
 }
 
-static int claim_bytes(ringbus_producer *producer, uint64_t bytes) {
+enum attempt { CLAIMED, TAIL_MOVED, COLLIDED, NO_ROOM };
+
+RINGBUS_INLINE enum attempt try_claim(ringbus_producer *producer, uint64_t bytes) {
   struct ringbus_producer_hot *hot = &producer->hot;
   const struct ringbus_view *view = &hot->view;
-  for (bool has_paced = false;;) {
-    uint64_t word;
-    int result = find_true_tail(producer, bytes, &word) ? 0 : -EAGAIN;
-    if (result == 0 && distance(hot->tail + bytes, hot->limit) < 0) { /* A4 */
+  uint64_t word;
+  if (!is_true_tail(producer, bytes, &word))
+    return TAIL_MOVED;
+  const uint64_t tail = hot->tail;
+  if (RINGBUS_UNLIKELY(distance(tail + bytes, hot->limit) < 0)) /* A4 */
+    return NO_ROOM;
+  shared_store(&own_slot(producer)->claim, tail); /* DEATH */
+  const uint64_t claimed =
+      record_word(view, tail, RINGBUS_WORD_CLAIMED, bytes, producer->handle.slot);
+  if (!word_swap(view, tail, word, claimed)) /* A5: DEATH */
+    return COLLIDED;
+  producer->claim_position = tail;
+  producer->claim_bytes = bytes;
+  hot->tail = tail + bytes;
+  prefetch_room(hot, hot->tail);
+  return CLAIMED;
+}
+
+/* What becomes of a first attempt that has not claimed: 0, or -EAGAIN. */
+static __attribute__((noinline)) int claim_again(ringbus_producer *producer, uint64_t bytes,
+                                                 enum attempt attempt) {
+  bool has_paced = false, has_given_way = false;
+  for (uint64_t steps = most_steps(producer); steps > 0; steps--) {
+    if (attempt == NO_ROOM) {
       if (!has_paced)
-        pace_full(producer->handle.ring, (struct counted){hot->tail, 0}, true, bytes,
+        pace_full(producer->handle.ring, (struct counted){producer->hot.tail, 0}, true, bytes,
                   &producer->full_at);
       has_paced = true;
-      result = refresh(producer, bytes, false);
-      if (result == 0)
-        continue; /* the tail may have moved meanwhile */
+      if (refresh(producer, bytes, false) != 0)
+        break;
+    } else if (attempt == COLLIDED && !has_given_way) {
+      pace_collision(producer);
+      has_given_way = true;
     }
-    if (result == -EAGAIN)
-      shared_add(&producer->handle.ring->header->counters.full_events, 1);
-    if (result != 0)
-      return result;
-    shared_store(&own_slot(producer)->claim, hot->tail); /* DEATH */
-    uint64_t claimed =
-        record_word(view, hot->tail, RINGBUS_WORD_CLAIMED, bytes, producer->handle.slot);
-    if (word_swap(view, hot->tail, word, claimed)) /* A5: DEATH */
-      break;
+    attempt = try_claim(producer, bytes); /* the tail may have moved meanwhile */
+    if (attempt == CLAIMED)
+      return 0;
   }
-  producer->claim_position = hot->tail;
-  producer->claim_bytes = bytes;
-  hot->tail += bytes;
-  prefetch_room(hot);
-  return 0;
+  shared_add(&producer->handle.ring->header->counters.full_events, 1);
+  return -EAGAIN;
+}
+
+/* Room for a record at this handle's tail, which moves behind it. */
+RINGBUS_INLINE int claim_bytes(ringbus_producer *producer, uint64_t bytes) {
+  const enum attempt attempt = try_claim(producer, bytes);
+  return RINGBUS_LIKELY(attempt == CLAIMED) ? 0 : claim_again(producer, bytes, attempt);
 }
 
 static void give_up(ringbus_producer *producer) {
@@ -213,24 +238,26 @@ static void give_up(ringbus_producer *producer) {
 
 /* Every call begins so: the handle's and the ring's state, and what a claim left open by the caller
  * becomes. */
-static int enter(ringbus_producer *producer, size_t length) {
+RINGBUS_INLINE int enter(ringbus_producer *producer, size_t length) {
   unsigned state = state_load(&producer->hot.view); /* STATE */
-  if (state && state_is_forked(producer->hot.view.state))
+  if (RINGBUS_UNLIKELY(state && state_is_forked(producer->hot.view.state)))
     return -ECHILD;
-  give_up(producer);
-  if (state)
+  if (RINGBUS_UNLIKELY(producer->claim_bytes != 0))
+    give_up(producer);
+  if (RINGBUS_UNLIKELY(state != 0))
     return ringbus_slow_state(producer->hot.view.state);
   return length > producer->hot.max_length ? -EMSGSIZE : 0;
 }
 
 /* The record at the claim's beginning takes the first bytes of it; the rest is given up. */
-static void publish(ringbus_producer *producer, uint64_t word, uint64_t bytes) {
+RINGBUS_INLINE void publish(ringbus_producer *producer, uint64_t word, uint64_t bytes) {
   struct ringbus_producer_hot *hot = &producer->hot;
+  const struct ringbus_view *view = &hot->view;
   uint64_t position = producer->claim_position, rest = producer->claim_bytes - bytes;
   if (rest) /* nobody looks there before the word in front of it is stored */
-    word_store(&hot->view, position + bytes,
-               record_word(&hot->view, position + bytes, RINGBUS_WORD_PAD, rest, 0));
-  word_store(&hot->view, position, word); /* PUBLISH */
+    word_store(view, position + bytes,
+               record_word(view, position + bytes, RINGBUS_WORD_PAD, rest, 0));
+  word_store(view, position, word); /* PUBLISH */
   producer->claim_bytes = 0;
   hot->claimed = 0;
   if (RINGBUS_UNLIKELY(hot->fence))
@@ -242,7 +269,7 @@ static void publish(ringbus_producer *producer, uint64_t word, uint64_t bytes) {
 /* Between claim and commit somebody may have closed or retired the ring: readers that have seen the end
  * must not miss a message whose sender believes it sent. The fence is between the claim and the state, as
  * that of the readers is between the state and the word (state_before_words). */
-static int still_open(ringbus_producer *producer) {
+RINGBUS_INLINE int still_open(ringbus_producer *producer) {
   swap_fence();                                     /* STATE */
   unsigned state = state_load(&producer->hot.view); /* STATE */
   if (RINGBUS_LIKELY(state == 0))
@@ -324,6 +351,7 @@ static int send_chunk(ringbus_producer *producer, const struct iovec *messages, 
       word_store(view, position, word);
     }
     position += bytes;
+    prefetch_room(&producer->hot, position);
   }
   result = still_open(producer);
   if (result != 0)
@@ -386,6 +414,7 @@ int many_attach(ringbus_producer *producer) {
   if (!position_is_sound(&ring->view, tail) || !position_is_sound(&ring->view, floor) ||
       (tries < 1000 && tail - floor > capacity && floor - tail > capacity))
     return fail(-EBADMSG, "the ring's tail or floor is damaged");
+  trial_begin(&producer->giving_way, GIVING_WAY_LEVELS, 8, 1, 1.25, true);
   producer->hot.tail = tail;
   producer->hot.limit =
       tail; /* nothing is written before a look for gates of this producer's own */

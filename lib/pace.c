@@ -8,6 +8,7 @@
  * depends on processor, place of the cores and traffic, all of which change. So the consumer tries: it
  * measures how fast it gets on with and without, and keeps what is better. No result depends on it. */
 #include "consumer.h"
+#include "producer.h"
 
 #if !defined(__x86_64__) && !defined(__aarch64__)
 #include <time.h>
@@ -170,6 +171,16 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
     begin_window(trial);
   }
   return level(trial);
+}
+
+/* ---------------------------------------------------------------- producers beside each other */
+
+/* Two that claim at the same time pull the line of words back and forth, for the claim and for the commit of
+ * each message. Whoever comes too late leaves it to the other for a while, which then gets on as if it were
+ * alone, and in turn comes too late when this one is back. */
+void pace_collision(ringbus_producer *producer) {
+  static const unsigned us[GIVING_WAY_LEVELS] = {0, 2, 8};
+  rest(us[trial_step(&producer->giving_way, producer->hot.tail)]);
 }
 
 /* ---------------------------------------------------------------- the consumer's two */

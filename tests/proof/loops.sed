@@ -21,7 +21,7 @@ s/for \(uint64_t (walked = 0); (walked <= view->mask); (walked \+= ringbus_word_
 s/for \(uint32_t (index = 0); (index < ring->geometry.group_count && groups >> index); (index\+\+)\)/PROOF_FOR(index <= ring->geometry.group_count \&\& tail.position - slowest.at.position <= ring->geometry.capacity, UINT64_C(64) - index, (index = nondet_u64(), slowest = nondet_slowest()), \1 PROOF_AND, \2, \3)/
 # boundary_at_least of lib/producer.c
 s/for \(; (producer->oldest_mark != producer->next_mark); (producer->oldest_mark\+\+)\)/PROOF_FOR(true, (uint64_t)(producer->next_mark - producer->oldest_mark), producer->oldest_mark = nondet_unsigned(),, \1, \2)/
-# find_true_tail, claim_bytes and refresh of lib/many.c
-s/for \(uint64_t (steps = 2 \* view->granules_mask \+ 1024); (steps > 0); (steps--)\)/PROOF_FOR(hot->tail % 64 == 0, steps, (steps = nondet_u64(), hot->tail = nondet_u64(), *word = nondet_u64()), \1 PROOF_AND, \2, \3)/
-/^static int claim_bytes/,/^}/ s/for \(bool has_paced = false;;\)/PROOF_FOREVER(hot->tail % 64 == 0, (has_paced = nondet_bool(), hot->tail = nondet_u64(), hot->limit = nondet_u64()), has_paced = false)/
+# many_room, claim_again and refresh of lib/many.c
+/^int many_room/,/^}/ s/for \(uint64_t (steps = most_steps\(producer\)); (steps > 0); (steps--)\)/PROOF_FOR(hot->tail % 64 == 0, steps, (steps = nondet_u64(), producer->hot.tail = nondet_u64(), word = nondet_u64()), \1 PROOF_AND, \2, \3)/
+/^static .*int claim_again/,/^}/ s/for \(uint64_t (steps = most_steps\(producer\)); (steps > 0); (steps--)\)/PROOF_FOR(producer->hot.tail % 64 == 0 \&\& attempt != CLAIMED, steps, (steps = nondet_u64(), producer->hot.tail = nondet_u64(), producer->hot.limit = nondet_u64(), attempt = nondet_unsigned(), has_paced = nondet_bool(), has_given_way = nondet_bool()), \1 PROOF_AND, \2, \3)/
 /^static int refresh/,/^}/ s/for \(int (tries = 0); (tries < 100); (tries\+\+)\)/PROOF_FOR(tries <= 100, 100 - tries, (tries = nondet_u64(), hot->limit = nondet_u64()), \1 PROOF_AND, \2, \3)/

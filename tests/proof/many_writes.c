@@ -55,6 +55,8 @@ void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t byte
   *full_at = nondet_u64();
 }
 
+void pace_collision(ringbus_producer *producer) { (void)producer; }
+
 bool claim_recover(ringbus_ring *ring, uint64_t position) {
   (void)ring, (void)position;
   return nondet_bool();

@@ -4,7 +4,9 @@
  * it does not know, which asks clock_gettime. */
 #include "suite.h"
 
+#include <signal.h>
 #include <time.h>
+#include <ucontext.h>
 
 #include "consumer.h"
 
@@ -19,6 +21,9 @@ static int made_up_clock(struct timespec *time) {
   return 0;
 }
 
+#ifdef __x86_64__
+#define CAN_STEP 1
+#endif
 #undef __x86_64__
 #undef __aarch64__
 #define clock_gettime(clock, time) made_up_clock(time)
@@ -326,6 +331,121 @@ Test(rest, while_another_trial_has_not_settled_nothing_is_learned_about_rests) {
 Test(rest, a_rest_ends_where_the_clock_stands_still) {
   step_ns = 0;
   rest(8);
+}
+
+/* ---------------------------------------------------------------- a rest for who comes too late */
+
+#ifdef CAN_STEP
+/* The processor stops after each instruction while this flag of it is set. */
+enum { TRAP_FLAG = 0x100 };
+#if defined(__clang__) || defined(__SANITIZE_ADDRESS__)
+enum { STRIDE = 5 }; /* ten times as many instructions, and that squared */
+#else
+enum { STRIDE = 1 };
+#endif
+#define FLAGS(change)                                                                              \
+  __asm__ volatile("lea -128(%%rsp), %%rsp\n pushfq\n " change                                     \
+                   ", (%%rsp)\n popfq\n lea 128(%%rsp), %%rsp" ::                                  \
+                       : "memory", "cc")
+static ringbus_producer *faster;
+static unsigned steps, sends, most_sends;
+static unsigned first_step, every; /* at which the faster one sends */
+static uint64_t rest_began;
+
+static void send_in_between(int signal_number, siginfo_t *info, void *context) {
+  (void)signal_number;
+  (void)info;
+  if (steps++ < first_step || (steps - 1 - first_step) % every != 0)
+    return;
+  REQUIRE_RESULT(ringbus_producer_send(faster, "f", 1, 0), 0);
+  if (++sends == most_sends)
+    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+}
+
+/* The faster one is fast again as soon as the rest is over. */
+static void send_after_the_rest(void) {
+  if (rest_began == 0)
+    rest_began = now_ns;
+  if (now_ns - rest_began < 8000 || most_sends > 1)
+    return;
+  steps = first_step = 0;
+  most_sends = 20;
+  FLAGS("orq $0x100");
+}
+
+/* Another producer sends in between, after each instruction of a call in turn; and, again, every so many
+ * instructions behind the rest. */
+static void send_beside_a_faster_one(unsigned again, unsigned *calls, unsigned *rested) {
+  const struct ringbus_create_options options = {.many_producers = true};
+  ringbus_ring *of_many = test_ring("ring", &options);
+  ringbus_producer *producer = test_producer(of_many);
+  ringbus_consumer *consumer = test_consumer(of_many, NULL);
+  struct sigaction action = {.sa_sigaction = send_in_between, .sa_flags = SA_SIGINFO};
+  faster = test_producer(of_many);
+  cr_assert_eq(sigaction(SIGTRAP, &action, NULL), 0);
+  step_ns = 100;
+  as_time_goes_by = again ? send_after_the_rest : NULL;
+  *calls = *rested = 0;
+  for (first_step = 0;; first_step += STRIDE) {
+    const unsigned step_of_first = first_step;
+    every = again ? again : 1;
+    steps = sends = 0;
+    most_sends = 1;
+    rest_began = 0;
+    trial_begin(&producer->giving_way, GIVING_WAY_LEVELS, 1000, 0, 1.25, true);
+    producer->giving_way.chosen = 2;
+    const unsigned left = producer->giving_way.left;
+    const uint64_t before = now_ns;
+    FLAGS("orq $0x100");
+    const int result = ringbus_producer_send(producer, "p", 1, 0);
+    FLAGS("andq $~0x100");
+    cr_result(result, 0);
+    first_step = step_of_first;
+    if (sends == 0) /* the call is shorter */
+      break;
+    const bool has_rested = now_ns - before >= 8000;
+    cr_assert_eq(left - producer->giving_way.left, has_rested, "a rest is a step");
+    cr_assert_lt(now_ns - before, 9000, "and there is one at most");
+    ++*calls;
+    *rested += has_rested;
+    for (unsigned messages = sends + 1; messages > 0; messages--)
+      cr_result(ringbus_consumer_recv(consumer, (char[1]){0}, 1, NULL), 0);
+    cr_result(ringbus_consumer_recv(consumer, (char[1]){0}, 1, NULL), -EAGAIN);
+  }
+  as_time_goes_by = NULL;
+}
+
+Test(rest, a_producer_that_came_too_late_for_its_claim_rests) {
+  unsigned calls, rested;
+  send_beside_a_faster_one(0, &calls, &rested);
+  cr_assert(rested > 0 && rested < calls / 2, "%u of %u", rested, calls);
+}
+
+Test(rest, a_producer_that_comes_too_late_again_and_again_rests_once_a_call) {
+  for (unsigned again = 10; again <= 50; again += 20) {
+    unsigned calls, rested;
+    send_beside_a_faster_one(again, &calls, &rested);
+    cr_assert_gt(rested, 0);
+    REQUIRE(unlink(test_path("ring")) == 0);
+  }
+}
+#endif
+
+Test(rest, giving_way_is_learned_from_how_all_producers_together_get_on) {
+  const struct ringbus_create_options options = {.many_producers = true};
+  ringbus_producer *producer = test_producer(test_ring("ring", &options));
+  for (unsigned pays = 0; pays < 2; pays++) {
+    step_ns = 100;
+    trial_begin(&producer->giving_way, GIVING_WAY_LEVELS, 8, 1, 1.25, true);
+    for (unsigned collisions = 0; collisions < 10000; collisions++) {
+      const uint64_t before = now_ns;
+      pace_collision(producer);
+      const uint64_t rested = now_ns - before;
+      now_ns += 1000;
+      producer->hot.tail += rested < 2000 ? 4096 : rested < 8000 && pays ? 6 * 4096 : 4096;
+    }
+    cr_assert_eq(producer->giving_way.chosen, pays);
+  }
 }
 
 /* ---------------------------------------------------------------- a rest at a full ring */
