@@ -157,7 +157,7 @@ static struct ringbus_slot *own_slot(const ringbus_producer *producer) {
 
 /* A claim is a locked instruction, which waits for all stores before it: for lines that the consumer has had,
  * one after the other. So for each record a line of those to come is sent for early, and one of their words, if they
- * are free. */
+ * are free as far as this producer knows. */
 RINGBUS_INLINE void prefetch_room(const struct ringbus_producer_hot *hot, uint64_t position) {
   const struct ringbus_view *view = &hot->view;
   const uint64_t ahead = position + PREFETCHED;
@@ -185,15 +185,20 @@ RINGBUS_INLINE enum attempt try_claim(ringbus_producer *producer, uint64_t bytes
     return COLLIDED;
   producer->claim_position = tail;
   producer->claim_bytes = bytes;
+  producer->run++;
   hot->tail = tail + bytes;
   prefetch_room(hot, hot->tail);
   return CLAIMED;
 }
 
+/* So many lost claims in a row are not chance any more. */
+enum { MOST_COLLISIONS = 1 << 20 };
+
 /* What becomes of a first attempt that has not claimed: 0, or -EAGAIN. */
 static __attribute__((noinline)) int claim_again(ringbus_producer *producer, uint64_t bytes,
                                                  enum attempt attempt) {
-  bool has_paced = false, has_given_way = false;
+  bool has_paced = false;
+  uint64_t collisions = 0;
   for (uint64_t steps = most_steps(producer); steps > 0; steps--) {
     if (attempt == NO_ROOM) {
       if (!has_paced)
@@ -202,9 +207,10 @@ static __attribute__((noinline)) int claim_again(ringbus_producer *producer, uin
       has_paced = true;
       if (refresh(producer, bytes, false) != 0)
         break;
-    } else if (attempt == COLLIDED && !has_given_way) {
+    } else if (attempt == COLLIDED && collisions < MOST_COLLISIONS) {
       pace_collision(producer);
-      has_given_way = true;
+      collisions++;
+      steps = most_steps(producer);
     }
     attempt = try_claim(producer, bytes); /* the tail may have moved meanwhile */
     if (attempt == CLAIMED)
@@ -414,7 +420,7 @@ int many_attach(ringbus_producer *producer) {
   if (!position_is_sound(&ring->view, tail) || !position_is_sound(&ring->view, floor) ||
       (tries < 1000 && tail - floor > capacity && floor - tail > capacity))
     return fail(-EBADMSG, "the ring's tail or floor is damaged");
-  trial_begin(&producer->giving_way, GIVING_WAY_LEVELS, 8, 1, 1.25, true);
+  trial_begin(&producer->giving_way, 2, 8, 1, 5.0 / 4, true);
   producer->hot.tail = tail;
   producer->hot.limit =
       tail; /* nothing is written before a look for gates of this producer's own */

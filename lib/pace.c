@@ -175,12 +175,19 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
 
 /* ---------------------------------------------------------------- producers beside each other */
 
+/* So many claims in a row, and it is the others' turn. */
+enum { RUN = 8, GIVING_WAY_US = 2 };
+
 /* Two that claim at the same time pull the line of words back and forth, for the claim and for the commit of
- * each message. Whoever comes too late leaves it to the other for a while, which then gets on as if it were
- * alone, and in turn comes too late when this one is back. */
+ * each message. Whoever has had a run and then comes too late leaves it to the other for a while, which gets
+ * on as if it were alone, until this one is back and makes it come too late in its turn. Who has had none does
+ * not rest: it may be one that sends now and then, beside another that sends all the time. Nor does any rest for
+ * longer: all together would gain a little, but one that is not always sending would lose much. */
 void pace_collision(ringbus_producer *producer) {
-  static const unsigned us[GIVING_WAY_LEVELS] = {0, 2, 8};
-  rest(us[trial_step(&producer->giving_way, producer->hot.tail)]);
+  const bool has_had_a_run = producer->run >= RUN;
+  producer->run = 0;
+  if (has_had_a_run && trial_step(&producer->giving_way, producer->hot.tail) > 0)
+    rest(GIVING_WAY_US);
 }
 
 /* ---------------------------------------------------------------- the consumer's two */

@@ -26,10 +26,10 @@ struct ringbus_producer {
   /* Many producers: */
   uint64_t claim_position, claim_bytes; /* of the open claim; 0 bytes: none */
   struct blocked blocked;               /* see ask_whether_dead */
-  struct trial giving_way;              /* to another that was faster; a step is such a claim */
+  uint64_t run;                         /* claims since another was faster last */
+  struct trial giving_way;              /* to it; a step is a look whether to rest */
 };
 
-enum { GIVING_WAY_LEVELS = 3 };
 /* pace_collision (pace.c): another producer has claimed where this one would have; try again afterwards. */
 void pace_collision(ringbus_producer *producer);
 
