@@ -186,8 +186,8 @@ enum { RUN = 8, GIVING_WAY_US = 2 };
 void pace_collision(ringbus_producer *producer) {
   const bool has_had_a_run = producer->run >= RUN;
   producer->run = 0;
-  if (has_had_a_run && trial_step(&producer->giving_way, producer->hot.tail) > 0)
-    rest(GIVING_WAY_US);
+  if (has_had_a_run)
+    rest(GIVING_WAY_US * trial_step(&producer->giving_way, producer->hot.tail));
 }
 
 /* ---------------------------------------------------------------- the consumer's two */
