@@ -192,7 +192,7 @@ RINGBUS_INLINE enum attempt try_claim(ringbus_producer *producer, uint64_t bytes
 }
 
 /* So many lost claims in a row are not chance any more. */
-enum { MOST_COLLISIONS = 1 << 20 };
+enum { MOST_COLLISIONS = 1 << 14 };
 
 /* What becomes of a first attempt that has not claimed: 0, or -EAGAIN. */
 static __attribute__((noinline)) int claim_again(ringbus_producer *producer, uint64_t bytes,

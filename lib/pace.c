@@ -175,13 +175,13 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
 
 /* ---------------------------------------------------------------- producers beside each other */
 
-/* So many claims in a row, and it is the others' turn. */
+/* So many claims without one that was lost, and it is the others' turn. */
 enum { RUN = 8, GIVING_WAY_US = 2 };
 
 /* Two that claim at the same time pull the line of words back and forth, for the claim and for the commit of
  * each message. Whoever has had a run and then comes too late leaves it to the other for a while, which gets
  * on as if it were alone, until this one is back and makes it come too late in its turn. Who has had none does
- * not rest: it may be one that sends now and then, beside another that sends all the time. Nor does any rest for
+ * not rest: mostly one that sends now and then, beside another that sends all the time, and loses often. Nor does any rest for
  * longer: all together would gain a little, but one that is not always sending would lose much. */
 void pace_collision(ringbus_producer *producer) {
   const bool has_had_a_run = producer->run >= RUN;

@@ -26,7 +26,7 @@ struct ringbus_producer {
   /* Many producers: */
   uint64_t claim_position, claim_bytes; /* of the open claim; 0 bytes: none */
   struct blocked blocked;               /* see ask_whether_dead */
-  uint64_t run;                         /* claims since another was faster last */
+  uint64_t run;                         /* claims since one was lost to another last */
   struct trial giving_way;              /* to it; a step is a look whether to rest */
 };
 

@@ -370,8 +370,8 @@ RINGBUS_API int ringbus_producer_attach(ringbus_ring *ring,
  * Whenever a call finds the ring full it may look on for some 16 us, 32 at most, as long as the slowest consumer
  * gets ahead: room in one piece is worth more than for one message.
  * Many producers: a call that came too late for its claim, because another was faster, may leave it to the others
- * for about 2 us, if this producer has had eight claims in a row before, and as long as trying has shown that all
- * of them together get on faster so.
+ * for about 2 us, if this producer has made eight since it lost one last, and as long as trying has shown that all
+ * of them together get on faster so. A batch claims once for each 4 KiB, and both rests are for a claim.
  * Returns 0, -EAGAIN (no room now), -EMSGSIZE (never: longer than capacity - 16 or 2 GiB - 1; in a ring
  * with one producer, with a tag 4 bytes less), -EPIPE (closed), -ESTALE, -EBADMSG, -ECHILD. A claim that is
  * refused gives up the one before, too. */
