@@ -5,8 +5,9 @@
  * that polls the very line the producer is writing, a producer that waits for each line the consumer gives
  * free, and lines that are written anew while the other core holds a copy. The cures (a rest on the first
  * empty look, a rest when the ring is full, lines handed back) cost something, and whether they pay
- * depends on processor, place of the cores and traffic, all of which change. So the consumer tries: it
- * measures how fast it gets on with and without, and keeps what is better. No result depends on it. */
+ * depends on processor, place of the cores and traffic, all of which change. So whoever rests or
+ * hands back tries: it measures how fast it gets on with and without, and keeps what is better. No result depends
+ * on it. */
 #include "consumer.h"
 #include "producer.h"
 
@@ -181,8 +182,9 @@ enum { RUN = 8, GIVING_WAY_US = 2 };
 /* Two that claim at the same time pull the line of words back and forth, for the claim and for the commit of
  * each message. Whoever has had a run and then comes too late leaves it to the other for a while, which gets
  * on as if it were alone, until this one is back and makes it come too late in its turn. Who has had none does
- * not rest: mostly one that sends now and then, beside another that sends all the time, and loses often. Nor does any rest for
- * longer: all together would gain a little, but one that is not always sending would lose much. */
+ * not rest: mostly one that sends now and then, beside another that sends all the time, and loses often. Nor
+ * does any rest for longer: all together would gain a little, but one that is not always sending would lose
+ * much. */
 void pace_collision(ringbus_producer *producer) {
   const bool has_had_a_run = producer->run >= RUN;
   producer->run = 0;

@@ -229,8 +229,8 @@ RINGBUS_API int ringbus_slow_recv(ringbus_consumer *consumer, void *buffer, size
                                   struct ringbus_message *message);
 RINGBUS_API int ringbus_slow_release(ringbus_consumer *consumer);
 
-/* The publishing calls of a ring with many producers (lib/many.c). Each costs a locked instruction, beside
- * which the call is nothing. */
+/* The publishing calls of a ring with many producers (lib/many.c). Each costs a locked instruction,
+ * which inlining would not make shorter. */
 RINGBUS_API int ringbus_many_claim(ringbus_producer *producer, size_t length, uint32_t tag,
                                    void **data);
 RINGBUS_API int ringbus_many_commit(ringbus_producer *producer, size_t length);
