@@ -416,8 +416,9 @@ int many_attach(ringbus_producer *producer) {
     tail = shared_load(&header->tail.position);
     floor = shared_load(&header->floor.position);
   } while (shared_load(&header->tail.position) != tail && ++tries < 1000);
-  /* The floor may be ahead of the tail, which lags: a record of nearly the capacity needs it all. */
-  if (!position_is_sound(&ring->view, tail) || !position_is_sound(&ring->view, floor) ||
+  /* Of many producers neither has banks. The floor may be ahead of the tail, which lags: a record of nearly the
+   * capacity needs it all. */
+  if (!position_is_sound(&ring->view, tail | floor) || ((tail | floor) & 1) != 0 ||
       (tries < 1000 && tail - floor > capacity && floor - tail > capacity))
     return fail(-EBADMSG, "the ring's tail or floor is damaged");
   trial_begin(&producer->giving_way, 2, 8, 1, 5.0 / 4, true);

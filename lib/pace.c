@@ -79,17 +79,20 @@ void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t byte
 /* ---------------------------------------------------------------- trials */
 
 /* Time goes in windows. The level chosen is kept for some windows, then one next to it is tried for a short
- * one. Each time the choice stays what it was, the next try comes eight times later, so that what the wrong level
- * costs is a few thousandths; but sooner if messages come twice as fast, or half as fast, as when it was chosen. Where
- * a level costs latency, half as fast begins at the lowest level: there is other traffic now, perhaps such as waits
- * for an answer. */
+ * one. Each time the choice stays what it was, the next try comes later by this factor, so that what the wrong level
+ * costs is a few thousandths in the end; but sooner if messages come twice as fast, or half as fast, as when it was
+ * chosen. Where a level costs latency, half as fast begins at the lowest level: there is other traffic now, perhaps such
+ * as waits for an answer. */
 enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 256, KEPT_LONGEST_ABOVE = 16 };
-/* A level is changed if the other one was the better choice so often in a row; but one that costs latency is left after
- * one such try, and is tried more often (KEPT_LONGEST_ABOVE). No window is shorter than so many microseconds. */
+enum { LATER = 2, LATER_WITH_LATENCY = 8 };
+/* A level is changed if the other one was the better choice so much more often than not; each time beside a window of
+ * the level chosen that has just gone by, for the processes, the cores and the traffic change meanwhile. But one that
+ * costs latency is left after one such try, and is tried more often (KEPT_LONGEST_ABOVE). No window is shorter than so
+ * many microseconds. */
 enum { TRIED_TIMES = 4, WINDOW_US = 20 };
 
 static void begin_window(struct trial *trial) {
-  trial->measured = trial->trying ? trial->tried : trial->tried * KEPT_WINDOW;
+  trial->measured = trial->trying || trial->won > 0 ? trial->tried : trial->tried * KEPT_WINDOW;
   trial->left = trial->measured + (trial->trying || trial->windows == 0 ? trial->settling : 0);
 }
 
@@ -99,6 +102,7 @@ static void begin_anew(struct trial *trial, unsigned kept, double speed) {
   trial->windows = 0;
   trial->speed = speed;
   trial->last = 0;
+  trial->won = 0;
 }
 
 void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
@@ -116,35 +120,38 @@ static void begin_try(struct trial *trial, double speed) {
   trial->speed = speed;
   trial->upwards = trial->chosen == 0 || (!trial->upwards && trial->chosen < trial->levels - 1);
   trial->trying = true;
-  trial->won = 0;
 }
 
 static void end_try(struct trial *trial, double speed) {
   const bool higher_pays =
       trial->upwards ? speed > trial->speed * trial->enough : trial->speed > speed * trial->enough;
-  if (trial->upwards == higher_pays &&
-      ++trial->won < (trial->upwards || !trial->costs_latency ? TRIED_TIMES : 1U))
-    return; /* was that chance? */
-  if (trial->upwards == higher_pays) {
+  const bool wins = trial->upwards == higher_pays;
+  trial->trying = false;
+  trial->windows = 0;
+  if (wins)
+    trial->won++;
+  else if (trial->won > 0)
+    trial->won--;
+  if (trial->won == 0) {
+    const unsigned longest =
+        trial->chosen && trial->costs_latency ? KEPT_LONGEST_ABOVE : KEPT_LONGEST;
+    trial->kept *= trial->costs_latency ? LATER_WITH_LATENCY : LATER;
+    trial->kept = trial->kept < longest ? trial->kept : longest;
+  } else if (trial->won >= (trial->upwards || !trial->costs_latency ? TRIED_TIMES : 1U)) {
     trial->chosen += trial->upwards ? 1 : -1U;
     trial->kept = 1;
     trial->last = 0;
-  } else {
-    const unsigned longest =
-        trial->chosen && trial->costs_latency ? KEPT_LONGEST_ABOVE : KEPT_LONGEST;
-    trial->kept = trial->kept * 8 < longest ? trial->kept * 8 : longest;
+    trial->won = 0;
   }
-  trial->trying = false;
-  trial->windows = 0;
 }
 
 static unsigned level(const struct trial *trial) {
   return !trial->trying ? trial->chosen : trial->upwards ? trial->chosen + 1 : trial->chosen - 1;
 }
 
-/* Whether something else than what was chosen is being tried, or was just now. */
+/* Whether something else than what was chosen is being tried, or was just now, or will be next. */
 static bool is_unsettled(const struct trial *trial) {
-  return trial->trying || trial->left > trial->measured;
+  return trial->trying || trial->won > 0 || trial->left > trial->measured;
 }
 
 unsigned trial_step(struct trial *trial, uint64_t position) {
@@ -159,6 +166,9 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
     const double speed = (double)(position - trial->from) / (double)length;
     if (trial->trying) {
       end_try(trial, speed);
+    } else if (trial->won > 0) { /* and once more */
+      trial->speed = speed;
+      trial->trying = true;
     } else {
       /* The better of two: one may be slow because this process or the other had no core for a while. */
       const double recent = speed > trial->last ? speed : trial->last;

@@ -536,15 +536,15 @@ Test(hostile, a_claim_of_nobody_is_blamed_on_nobody) {
 Test(hostile, nobody_begins_at_a_tail_or_floor_that_no_record_has) {
   for (int many = 0; many < 2; many++) {
     const struct ringbus_create_options options = {.capacity = 4096, .many_producers = many};
-    const uint64_t odd[] = {4, 8, 32, 8192 + 64};
+    const uint64_t odd[] = {1, 4, 8, 32, 8192 + 64};
     ring = test_ring("ring", &options);
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++)
       for (int which = 0; which < 2; which++) {
         ringbus_producer *none = NULL;
         ringbus_observer *nobody = NULL;
         uint64_t *field = which ? &ring->header->tail.position : &ring->header->floor.position;
-        if (!many && odd[i] % 8 == 0 && odd[i] < 4096)
-          continue; /* there that may be a record's */
+        if (!many && (odd[i] == 1 || (odd[i] % 8 == 0 && odd[i] < 4096)))
+          continue; /* there that may be a record's, and which of the two counts is its */
         *field = odd[i];
         cr_result(ringbus_producer_attach(ring, NULL, &none), -EBADMSG);
         if (!which && odd[i] < 64 && many)
