@@ -349,11 +349,13 @@ struct trial {
   bool costs_latency; /* so it does if it is wrong: it is tried, and left, more often */
   unsigned chosen;
   bool trying, upwards;    /* the level above what is chosen, or below */
-  unsigned won;            /* it was the better choice so much more often than not */
+  unsigned won;            /* in this series of tries, so much more often than not */
+  unsigned tries;          /* of it, so far */
   unsigned windows, kept;  /* since the choice; to come between choices */
   unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
   uint64_t since, from;    /* time and position at which measuring began */
   double speed;            /* of what is chosen, when it was */
+  double beside;           /* and beside the try */
   double last;             /* and in the window before this one; 0: there was none */
 };
 

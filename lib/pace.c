@@ -79,21 +79,25 @@ void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t byte
 /* ---------------------------------------------------------------- trials */
 
 /* Time goes in windows. The level chosen is kept for some windows, then one next to it is tried for a short
- * one. Each time the choice stays what it was, the next try comes later by this factor, so that what the wrong level
- * costs is a few thousandths in the end; but sooner if messages come twice as fast, or half as fast, as when it was
- * chosen. Where a level costs latency, half as fast begins at the lowest level: there is other traffic now, perhaps such
- * as waits for an answer. */
+ * one. Each time the choice stays what it was, the next try comes later by a factor, so that the wrong level has some
+ * thousandths of the time in the end, and where a level that costs latency is chosen some hundredths; but sooner if
+ * messages come twice as fast, or half as fast, as when it was chosen. Where a level costs latency, half as fast begins
+ * at the lowest level: there is other traffic now, perhaps such as waits for an answer. */
 enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 256, KEPT_LONGEST_ABOVE = 16 };
 enum { LATER = 2, LATER_WITH_LATENCY = 8 };
-/* A level is changed if the other one was the better choice so much more often than not; each time beside a window of
- * the level chosen that has just gone by, for the processes, the cores and the traffic change meanwhile. But one that
- * costs latency is left after one such try, and is tried more often (KEPT_LONGEST_ABOVE). No window is shorter than so
- * many microseconds. */
-enum { TRIED_TIMES = 4, WINDOW_US = 20 };
+/* A level is changed if the other one has won so many tries more than it has lost. From the second on each is compared
+ * with a short window of the level chosen just in front of it, for all speeds change meanwhile. But one that costs
+ * latency is left after one such try, and is tried more often (KEPT_LONGEST_ABOVE). A series of so many tries has
+ * not shown anything. No window is shorter than so many microseconds. */
+enum { TRIED_TIMES = 4, TRIES_MOST = 16, WINDOW_US = 20 };
+/* Each try of so many is later by another number of steps, or traffic with a rhythm of its own would be in step with
+ * windows and tries. */
+enum { OUT_OF_STEP = 4 };
 
 static void begin_window(struct trial *trial) {
   trial->measured = trial->trying || trial->won > 0 ? trial->tried : trial->tried * KEPT_WINDOW;
-  trial->left = trial->measured + (trial->trying || trial->windows == 0 ? trial->settling : 0);
+  trial->left = trial->measured + (trial->trying || trial->windows == 0 ? trial->settling : 0) +
+                (trial->trying ? trial->tries % OUT_OF_STEP : 0);
 }
 
 static void begin_anew(struct trial *trial, unsigned kept, double speed) {
@@ -102,7 +106,6 @@ static void begin_anew(struct trial *trial, unsigned kept, double speed) {
   trial->windows = 0;
   trial->speed = speed;
   trial->last = 0;
-  trial->won = 0;
 }
 
 void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
@@ -116,31 +119,33 @@ void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned 
   begin_window(trial);
 }
 
-static void begin_try(struct trial *trial, double speed) {
-  trial->speed = speed;
+static void begin_tries(struct trial *trial, double speed) {
+  trial->speed = trial->beside = speed;
   trial->upwards = trial->chosen == 0 || (!trial->upwards && trial->chosen < trial->levels - 1);
   trial->trying = true;
+  trial->tries = 0;
 }
 
 static void end_try(struct trial *trial, double speed) {
-  const bool higher_pays =
-      trial->upwards ? speed > trial->speed * trial->enough : trial->speed > speed * trial->enough;
-  const bool wins = trial->upwards == higher_pays;
+  const bool higher_pays = trial->upwards ? speed > trial->beside * trial->enough
+                                          : trial->beside > speed * trial->enough;
   trial->trying = false;
   trial->windows = 0;
-  if (wins)
+  trial->tries++;
+  if (trial->upwards == higher_pays)
     trial->won++;
   else if (trial->won > 0)
     trial->won--;
-  if (trial->won == 0) {
+  if (trial->won >= (trial->upwards || !trial->costs_latency ? TRIED_TIMES : 1U)) {
+    trial->chosen += trial->upwards ? 1 : -1U;
+    trial->kept = 1;
+    trial->last = 0;
+    trial->won = 0;
+  } else if (trial->won == 0 || trial->tries == TRIES_MOST) {
     const unsigned longest =
         trial->chosen && trial->costs_latency ? KEPT_LONGEST_ABOVE : KEPT_LONGEST;
     trial->kept *= trial->costs_latency ? LATER_WITH_LATENCY : LATER;
     trial->kept = trial->kept < longest ? trial->kept : longest;
-  } else if (trial->won >= (trial->upwards || !trial->costs_latency ? TRIED_TIMES : 1U)) {
-    trial->chosen += trial->upwards ? 1 : -1U;
-    trial->kept = 1;
-    trial->last = 0;
     trial->won = 0;
   }
 }
@@ -167,7 +172,7 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
     if (trial->trying) {
       end_try(trial, speed);
     } else if (trial->won > 0) { /* and once more */
-      trial->speed = speed;
+      trial->beside = speed;
       trial->trying = true;
     } else {
       /* The better of two: one may be slow because this process or the other had no core for a while. */
@@ -177,7 +182,7 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
       if (is_slower && trial->chosen > 0 && trial->costs_latency)
         begin_anew(trial, KEPT_LONGEST / 8, recent);
       else if (++trial->windows >= (is_faster || is_slower ? trial->kept / 16 : trial->kept))
-        begin_try(trial, recent);
+        begin_tries(trial, recent);
     }
     begin_window(trial);
   }
@@ -204,7 +209,8 @@ void pace_collision(ringbus_producer *producer) {
 
 /* ---------------------------------------------------------------- the consumer's two */
 
-/* So many looks at most: a lap of slow traffic in a large ring may take hours, and then a rest is no good. */
+/* So many looks at most without a window of rests that ended: a lap of slow traffic in a large ring may take hours, and
+ * then a rest is no good. */
 enum { UNLEARNED_MOST = 256 };
 
 /* A rest on the first empty look makes a gap in which the producer writes undisturbed; if it sends
@@ -214,14 +220,15 @@ void pace_empty(ringbus_consumer *consumer) {
   static const unsigned us[RESTING_LEVELS] = {0, 2, 8};
   struct trial *resting = &consumer->resting;
   consumer->hot.empty_at = consumer->hot.position;
-  if (!consumer->tries_handing_back || !is_unsettled(&consumer->handing_back))
-    consumer->unlearned = 0;
   if (consumer->tries_handing_back && is_unsettled(&consumer->handing_back) &&
       consumer->unlearned < UNLEARNED_MOST) {
     consumer->unlearned++;
     begin_window(resting);
   } else {
+    const unsigned left = resting->left;
     (void)trial_step(resting, consumer->hot.position);
+    if (resting->left > left) /* a window has ended */
+      consumer->unlearned = 0;
   }
   rest(us[level(resting)]);
 }

@@ -73,7 +73,8 @@ static void win(unsigned at, const uint64_t bytes[LEVELS], unsigned times) {
   for (unsigned i = 0; i < times; i++) {
     cr_assert_eq(trial.chosen, chosen, "not before the last of %u", times);
     cr_assert_eq(trial.won, from + i);
-    cr_assert_eq(steps_at(at, bytes, A_TRY), A_TRY);
+    const unsigned a_try = A_TRY + trial.tries % OUT_OF_STEP;
+    cr_assert_eq(steps_at(at, bytes, a_try), a_try);
     if (trial.won > 0)
       cr_assert_eq(steps_at(chosen, bytes, UINT32_MAX), A_TRY);
   }
@@ -119,7 +120,7 @@ Test(trial, it_is_to_be_better_four_times_more_often_than_not) {
   begin();
   steps_at(0, equal, UINT32_MAX);
   win(1, better, 3);
-  cr_assert_eq(steps_at(1, equal, UINT32_MAX), A_TRY);
+  steps_at(1, equal, UINT32_MAX);
   cr_assert(trial.chosen == 0 && trial.won == 2);
   cr_assert_eq(steps_at(0, equal, UINT32_MAX), A_TRY);
   win(1, better, 2);
@@ -128,25 +129,55 @@ Test(trial, it_is_to_be_better_four_times_more_often_than_not) {
   steps_at(0, equal, UINT32_MAX);
   win(1, better, 3);
   for (unsigned lost = 1; lost < 3; lost++) {
-    cr_assert_eq(steps_at(1, equal, UINT32_MAX), A_TRY);
+    steps_at(1, equal, UINT32_MAX);
     cr_assert_eq(steps_at(0, equal, UINT32_MAX), A_TRY);
   }
-  cr_assert_eq(steps_at(1, equal, UINT32_MAX), A_TRY);
+  steps_at(1, equal, UINT32_MAX);
   cr_assert_eq(steps_at(0, equal, UINT32_MAX), SETTLING + 8 * A_WINDOW, "all was chance");
 }
 
-/* Both become slower or faster while they are compared: each try is beside a window of its own. */
+Test(trial, a_series_of_sixteen_tries_has_not_shown_anything) {
+  static const uint64_t better[] = {1000, 2000, 2000}, equal[] = {1000, 1000, 1000};
+  begin();
+  steps_at(0, equal, UINT32_MAX);
+  for (unsigned tries = 1; tries < TRIES_MOST; tries++) {
+    steps_at(1, tries % 2 || tries == 2 ? better : equal, UINT32_MAX);
+    cr_assert_eq(trial.won, tries < 3 ? tries : 2 + tries % 2);
+    cr_assert_eq(steps_at(0, equal, UINT32_MAX), A_TRY);
+  }
+  steps_at(1, equal, UINT32_MAX);
+  cr_assert_eq(steps_at(0, equal, UINT32_MAX), SETTLING + 8 * A_WINDOW);
+}
+
+/* Each try is beside a window of its own, neither the first nor the slowest nor the fastest of all. */
 Test(trial, what_changes_for_all_levels_is_not_taken_for_one_of_them) {
-  for (unsigned pays = 0; pays < 2; pays++)
-    for (unsigned faster = 0; faster < 2; faster++) {
-      uint64_t speed = 1000000;
+  static const uint64_t better[] = {1000, 2000, 0}, equal[] = {1000, 1000, 0},
+                        faster[] = {5000, 5000, 0}, slower[] = {200, 400, 0};
+  begin();
+  steps_at(0, equal, UINT32_MAX);
+  win(1, better, 3);
+  steps_at(1, equal, UINT32_MAX);
+  cr_assert_eq(steps_at(0, faster, UINT32_MAX), A_TRY);
+  steps_at(1, faster, UINT32_MAX);
+  cr_assert_eq(trial.won, 1);
+  cr_assert_eq(steps_at(0, slower, UINT32_MAX), A_TRY);
+  win(1, slower, 3);
+  cr_assert_eq(trial.chosen, 1);
+}
+
+/* A consumer of its own rhythm: each so many laps it stands still for two. */
+Test(trial, traffic_in_step_with_the_windows_is_no_reason_for_a_worse_level) {
+  for (unsigned rhythm = 2; rhythm <= 12; rhythm++)
+    for (unsigned phase = 0; phase < rhythm; phase++) {
+      unsigned worse = 0;
       begin();
-      trial_begin(&trial, 2, TRIED, SETTLING, 1.125, false);
-      for (unsigned steps = 0; steps < 3000; steps++) {
-        step(10000, tried_level == pays ? speed * 5 / 4 : speed);
-        speed = speed * (faster ? 1002 : 998) / 1000;
+      trial_begin(&trial, 2, 2, 1, 1.125, false);
+      for (unsigned laps = 0; laps < 20000; laps++) {
+        const bool stands_still = laps % rhythm == phase;
+        step((tried_level ? 125000u : 100000u) + (stands_still ? 200000u : 0), CAPACITY);
+        worse += tried_level;
       }
-      cr_assert_eq(trial.chosen, pays, "%u %u", pays, faster);
+      cr_assert_lt(worse, 20000 / 20, "each %u, from %u: %u", rhythm, phase, worse);
     }
 }
 
@@ -373,14 +404,23 @@ Test(rest, while_another_trial_has_not_settled_nothing_is_learned_about_rests) {
   pace_empty(consumer);
   cr_assert_eq(consumer->resting.left, 9, "but not for ever");
   consumer->handing_back.trying = false;
-  consumer->handing_back.won = 1; /* to be tried again next */
   consumer->resting.left = 10;
-  consumer->unlearned = 0;
   pace_empty(consumer);
-  cr_assert_eq(consumer->resting.left, whole);
-  consumer->handing_back.won = 0;
+  cr_assert_eq(consumer->unlearned, UNLEARNED_MOST, "nor from one time to the next");
+  while (consumer->resting.left != 1)
+    pace_empty(consumer);
+  now_ns += 1000000;
   pace_empty(consumer);
-  cr_assert_eq(consumer->unlearned, 0);
+  cr_assert_eq(consumer->unlearned, 0, "a window has ended");
+  consumer->handing_back.won = 1; /* to be tried again next */
+  for (unsigned looks = 0; looks < UNLEARNED_MOST; looks++) {
+    consumer->resting.left = 10;
+    pace_empty(consumer);
+    cr_assert_neq(consumer->resting.left, 9);
+  }
+  consumer->resting.left = 10;
+  pace_empty(consumer);
+  cr_assert_eq(consumer->resting.left, 9);
 }
 
 Test(rest, a_rest_ends_where_the_clock_stands_still) {
