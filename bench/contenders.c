@@ -79,13 +79,18 @@ INLINE unsigned put_batch(struct bench *bench, uint32_t size, uint64_t number) {
   return batch;
 }
 
+/* Not much more than a KiB (see ringbus.h), but more messages than one. */
+INLINE size_t batch_to_borrow(uint32_t size) {
+  return size <= 32 ? BENCH_BATCH : size <= 256 ? 1024 / size : 4;
+}
+
 INLINE bool get_batch(struct bench *bench, uint32_t size, uint64_t *expected) {
   struct ringbus_message messages[BENCH_BATCH];
   size_t count;
   int result;
   bool more = true;
-  while ((result = ringbus_consumer_borrow_batch(bench->consumer, messages, BENCH_BATCH, &count)) ==
-         -EAGAIN)
+  while ((result = ringbus_consumer_borrow_batch(bench->consumer, messages, batch_to_borrow(size),
+                                                 &count)) == -EAGAIN)
     bench_idle(bench);
   if (result != 0)
     bench_fail("borrow_batch", result);
