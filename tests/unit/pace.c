@@ -434,7 +434,7 @@ Test(rest, a_rest_ends_where_the_clock_stands_still) {
 /* The processor stops after each instruction while this flag of it is set. */
 enum { TRAP_FLAG = 0x100 };
 #if defined(__clang__) || defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
-enum { STRIDE = 5 }; /* ten times as many instructions, and that squared */
+enum { STRIDE = 10 }; /* ten times as many instructions, and that squared */
 #else
 enum { STRIDE = 1 };
 #endif
