@@ -14,8 +14,8 @@ struct ringbus_consumer {
   struct trial resting;      /* on the first empty look; a step is such a look */
   struct trial handing_back; /* the lines that were read; a step is a lap */
   bool tries_handing_back;
-  unsigned
-      unlearned; /* first empty looks of which nothing was learned, since a window of resting ended */
+  /* First empty looks of which nothing was learned about resting, since a window of it ended. */
+  unsigned unlearned;
   struct handle handle;
   uint32_t group;
   enum ringbus_wait wait;

@@ -499,8 +499,8 @@ RINGBUS_API int ringbus_consumer_borrow(ringbus_consumer *consumer,
                                         struct ringbus_message *message);
 
 /* ringbus_consumer_borrow_batch: hot. As many of the next messages as are there, up to max (1 or more).
- * *count is always written. A batch of more than some KiB is slower than several smaller ones: its bytes
- * are asked for long before they are read. Returns 0 if *count > 0, else as borrow. */
+ * *count is always written. A batch of more than some KiB may be slower than several smaller ones: all its
+ * lines are asked for before the first is read. Returns 0 if *count > 0, else as borrow. */
 RINGBUS_API int ringbus_consumer_borrow_batch(ringbus_consumer *consumer,
                                               struct ringbus_message *messages, size_t max,
                                               size_t *count);
