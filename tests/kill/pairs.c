@@ -570,7 +570,7 @@ static bool is_among_the_few(void) {
   static const char *const few[] = {"send, send",    "send, join",    "join, send",  "attach, send",
                                     "claim, repair", "take, take",    "seek, send",  "batch, send",
                                     "batch, batch",  "consume, join", "join, batch", "batch, join",
-                                    "take, send",    "attach, batch"};
+                                    "take, send",    "attach, batch", "take, join",  "send, take"};
   for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
     if (strcmp(pair, few[i]) == 0)
       return true;
