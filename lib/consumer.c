@@ -362,15 +362,15 @@ int ringbus_consumer_attach(ringbus_ring *ring, const struct ringbus_consumer_op
   go_to(hot, start.position);
   hot->released = start.position;
   hot->count = start.count;
-  trial_begin(&consumer->resting, RESTING_LEVELS, 8, 8, 5.0 / 4, true);
-  trial_begin(&consumer->handing_back, 2, 2, 1, 9.0 / 8, false);
+  for (size_t i = 0; i < sizeof consumer->resting / sizeof consumer->resting[0]; i++)
+    trial_begin(&consumer->resting[i], &trial_of_resting, false);
+  trial_begin(&consumer->handing_back, &trial_of_handing_back, true);
   hot->mode = group.flags & RINGBUS_GROUP_SHARED ? RINGBUS_MODE_SHARED
               : group.policy == RINGBUS_GROUP_LAPPED || group.max_lag != 0 || ring_overwrites(ring)
                   ? RINGBUS_MODE_LAPPED
                   : 0;
   consumer->tries_handing_back = !hot->mode && options->hand_back == RINGBUS_HAND_BACK_DEFAULT;
-  hot->hand_back = hot->mode & RINGBUS_MODE_LAPPED || consumer->tries_handing_back
-                       ? RINGBUS_HAND_BACK_NEVER
+  hot->hand_back = hot->mode & RINGBUS_MODE_LAPPED                   ? RINGBUS_HAND_BACK_NEVER
                    : options->hand_back == RINGBUS_HAND_BACK_DEFAULT ? RINGBUS_HAND_BACK_STORE
                                                                      : options->hand_back;
   hot->cursor = shared_word(&ring_group(ring, consumer->group)->cursor);

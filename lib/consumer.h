@@ -7,11 +7,10 @@
 
 #include "internal.h"
 
-enum { RESTING_LEVELS = 3 };
-
 struct ringbus_consumer {
   struct ringbus_consumer_hot hot;
-  struct trial resting;      /* on the first empty look; a step is such a look */
+  /* On the first empty look, which is a step; while lines are handed back it is the second one's. */
+  struct trial resting[2];
   struct trial handing_back; /* the lines that were read; a step is a lap */
   bool tries_handing_back;
   /* First empty looks of which nothing was learned about resting, since a window of it ended. */

@@ -338,20 +338,25 @@ int find_start(const ringbus_ring *ring, enum ringbus_start start, uint64_t posi
 
 /* ---------------------------------------------------------------- pace.c */
 
-/* A choice, made by trying, between levels of doing the same: the lowest one unless the next gets on enough
- * faster. */
+/* A choice, made by trying, whether to do something: not, unless whoever does it gets on enough faster. */
+struct trial_terms {
+  unsigned tried;        /* a try is so many steps (2 at least: the first begins it), */
+  unsigned settling;     /* behind so many that do not count, */
+  unsigned learning;     /* and, if it is a try of doing it, so many more */
+  double enough;         /* so many times the speed without it makes it worth it */
+  bool costs_latency;    /* so it does if it is wrong: it is tried, and left, more often */
+  unsigned kept_longest; /* windows between two series of tries */
+};
+extern const struct trial_terms trial_of_resting, trial_of_handing_back, trial_of_giving_way;
+
 struct trial {
-  unsigned levels;
-  unsigned tried,
-      settling;  /* a try is so many steps (2 at least: the first begins it), behind so many that do
-                             * not count */
-  double enough; /* so many times the speed of the level below makes a level worth it */
-  bool costs_latency; /* so it does if it is wrong: it is tried, and left, more often */
-  unsigned chosen;
-  bool trying, upwards;    /* the level above what is chosen, or below */
+  const struct trial_terms *terms;
+  bool chosen;
+  bool trying;             /* what is not chosen */
   unsigned won;            /* in this series of tries, so much more often than not */
   unsigned tries;          /* of it, so far */
   unsigned windows, kept;  /* since the choice; to come between choices */
+  unsigned unlike;         /* so many in a row of another speed */
   unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
   uint64_t since, from;    /* time and position at which measuring began */
   double speed;            /* of what is chosen, when it was */
@@ -359,10 +364,9 @@ struct trial {
   double last;             /* and in the window before this one; 0: there was none */
 };
 
-/* trial_step: one step, at this position; tells the level until the next. */
-void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
-                 double enough, bool costs_latency);
-unsigned trial_step(struct trial *trial, uint64_t position);
+void trial_begin(struct trial *trial, const struct trial_terms *terms, bool chosen);
+/* trial_step: one step, at this position; whether to do it until the next. */
+bool trial_step(struct trial *trial, uint64_t position);
 
 /* pace_full: a producer has no room for so many bytes behind tail, as far as it knows (told: as find_slowest);
  * look again afterwards. full_at: its own, kept between calls. */

@@ -421,7 +421,7 @@ int many_attach(ringbus_producer *producer) {
   if (!position_is_sound(&ring->view, tail | floor) || ((tail | floor) & 1) != 0 ||
       (tries < 1000 && tail - floor > capacity && floor - tail > capacity))
     return fail(-EBADMSG, "the ring's tail or floor is damaged");
-  trial_begin(&producer->giving_way, 2, 8, 1, 5.0 / 4, true);
+  trial_begin(&producer->giving_way, &trial_of_giving_way, false);
   producer->hot.tail = tail;
   producer->hot.limit =
       tail; /* nothing is written before a look for gates of this producer's own */

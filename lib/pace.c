@@ -78,88 +78,107 @@ void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t byte
 
 /* ---------------------------------------------------------------- trials */
 
-/* Time goes in windows. The level chosen is kept for some windows, then one next to it is tried for a short
- * one. Each time the choice stays what it was, the next try comes later by a factor, so that the wrong level has some
- * thousandths of the time in the end, and where a level that costs latency is chosen some hundredths; but sooner if
- * messages come twice as fast, or half as fast, as when it was chosen. Where a level costs latency, half as fast begins
- * at the lowest level: there is other traffic now, perhaps such as waits for an answer. */
-enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST = 256, KEPT_LONGEST_ABOVE = 16 };
-enum { LATER = 2, LATER_WITH_LATENCY = 8 };
-/* A level is changed if the other one has won so many tries more than it has lost. From the second on each is compared
- * with a short window of the level chosen just in front of it, for all speeds change meanwhile. But one that costs
- * latency is left after one such try, and is tried more often (KEPT_LONGEST_ABOVE). A series of so many tries has
- * not shown anything. No window is shorter than so many microseconds. */
+/* Time goes in windows. What is chosen, to do something or not, is kept for some windows, then the other is tried for a
+ * short one. Each time the choice stays what it was, the next try comes later by a factor, so that the wrong choice has
+ * some thousandths of the time in the end, and where one that costs latency is chosen some hundredths; but sooner if
+ * messages come twice as fast, or half as fast, as when it was chosen, for as many windows as this is sooner. Where
+ * what is chosen costs latency, half as fast begins without it: there is other traffic now, perhaps such as waits for
+ * an answer. */
+enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST_WITH_LATENCY = 16, KEPT_ANEW = 32 };
+enum { SOONER = 16, LATER = 2, LATER_IF_CLEAR = 8 };
+/* A choice is changed if the other one has won so many tries more than it has lost. From the second on each is compared
+ * with a short window of what is chosen just in front of it, for all speeds change meanwhile. But what costs
+ * latency is left after one such try, and is tried more often (KEPT_LONGEST_WITH_LATENCY). A series of so many tries
+ * has not shown anything. No window is shorter than so many microseconds. */
 enum { TRIED_TIMES = 4, TRIES_MOST = 16, WINDOW_US = 20 };
 /* Each try of so many is later by another number of steps, or traffic with a rhythm of its own would be in step with
  * windows and tries. */
 enum { OUT_OF_STEP = 4 };
 
+/* A try of a rest is to be short: whoever sends at a pace of its own has a rest's worth of messages late for each of
+ * its steps. */
+const struct trial_terms trial_of_resting = {
+    .tried = 4, .settling = 2, .enough = 5.0 / 4, .costs_latency = true, .kept_longest = 4096};
+/* Lines are handed back when the producer comes to them again, in the lap that begins a window. Whoever hands them back
+ * has yet to learn whether a rest pays then, which takes some more: either alone gains little where both together
+ * gain ten times as much. */
+const struct trial_terms trial_of_handing_back = {
+    .tried = 2, .learning = 6, .enough = 9.0 / 8, .kept_longest = 256};
+const struct trial_terms trial_of_giving_way = {
+    .tried = 8, .settling = 1, .enough = 5.0 / 4, .costs_latency = true, .kept_longest = 256};
+
 static void begin_window(struct trial *trial) {
-  trial->measured = trial->trying || trial->won > 0 ? trial->tried : trial->tried * KEPT_WINDOW;
-  trial->left = trial->measured + (trial->trying || trial->windows == 0 ? trial->settling : 0) +
-                (trial->trying ? trial->tries % OUT_OF_STEP : 0);
+  const struct trial_terms *terms = trial->terms;
+  trial->measured = trial->trying || trial->won > 0 ? terms->tried : terms->tried * KEPT_WINDOW;
+  trial->left = trial->measured;
+  if (trial->trying || trial->windows == 0)
+    trial->left += terms->settling;
+  if (trial->trying)
+    trial->left += trial->tries % OUT_OF_STEP + (trial->chosen ? 0 : terms->learning);
 }
 
-static void begin_anew(struct trial *trial, unsigned kept, double speed) {
-  trial->chosen = 0;
+static void begin_anew(struct trial *trial, bool chosen, unsigned kept, double speed) {
+  trial->chosen = chosen;
   trial->kept = kept;
-  trial->windows = 0;
+  trial->windows = trial->unlike = 0;
   trial->speed = speed;
   trial->last = 0;
 }
 
-void trial_begin(struct trial *trial, unsigned levels, unsigned tried, unsigned settling,
-                 double enough, bool costs_latency) {
-  *trial = (struct trial){.levels = levels,
-                          .tried = tried,
-                          .settling = settling,
-                          .enough = enough,
-                          .costs_latency = costs_latency};
-  begin_anew(trial, 1, 0);
+void trial_begin(struct trial *trial, const struct trial_terms *terms, bool chosen) {
+  *trial = (struct trial){.terms = terms};
+  begin_anew(trial, chosen, 1, 0);
   begin_window(trial);
 }
 
 static void begin_tries(struct trial *trial, double speed) {
   trial->speed = trial->beside = speed;
-  trial->upwards = trial->chosen == 0 || (!trial->upwards && trial->chosen < trial->levels - 1);
   trial->trying = true;
   trial->tries = 0;
 }
 
 static void end_try(struct trial *trial, double speed) {
-  const bool higher_pays = trial->upwards ? speed > trial->beside * trial->enough
-                                          : trial->beside > speed * trial->enough;
+  const struct trial_terms *terms = trial->terms;
+  const double with = trial->chosen ? trial->beside : speed,
+               without = trial->chosen ? speed : trial->beside;
+  const bool pays = with > without * terms->enough;
   trial->trying = false;
-  trial->windows = 0;
+  trial->windows = trial->unlike = 0;
   trial->tries++;
-  if (trial->upwards == higher_pays)
+  if (pays != trial->chosen)
     trial->won++;
   else if (trial->won > 0)
     trial->won--;
-  if (trial->won >= (trial->upwards || !trial->costs_latency ? TRIED_TIMES : 1U)) {
-    trial->chosen += trial->upwards ? 1 : -1U;
-    trial->kept = 1;
-    trial->last = 0;
+  if (trial->won >= (trial->chosen && terms->costs_latency ? 1U : TRIED_TIMES)) {
+    begin_anew(trial, !trial->chosen, 1, speed);
     trial->won = 0;
   } else if (trial->won == 0 || trial->tries == TRIES_MOST) {
     const unsigned longest =
-        trial->chosen && trial->costs_latency ? KEPT_LONGEST_ABOVE : KEPT_LONGEST;
-    trial->kept *= trial->costs_latency ? LATER_WITH_LATENCY : LATER;
+        trial->chosen && terms->costs_latency ? KEPT_LONGEST_WITH_LATENCY : terms->kept_longest;
+    trial->kept *= terms->costs_latency || speed * 2 < trial->beside ? LATER_IF_CLEAR : LATER;
     trial->kept = trial->kept < longest ? trial->kept : longest;
     trial->won = 0;
   }
 }
 
-static unsigned level(const struct trial *trial) {
-  return !trial->trying ? trial->chosen : trial->upwards ? trial->chosen + 1 : trial->chosen - 1;
+static void end_kept_window(struct trial *trial, double speed) {
+  /* The better of two: one may be slow because this process or the other had no core for a while. */
+  const double recent = speed > trial->last ? speed : trial->last;
+  const bool is_slower = recent * 2 < trial->speed,
+             is_faster = trial->speed > 0 && recent > trial->speed * 2;
+  trial->last = speed;
+  trial->windows++;
+  trial->unlike = is_slower || is_faster ? trial->unlike + 1 : 0;
+  if (is_slower && trial->chosen && trial->terms->costs_latency)
+    begin_anew(trial, false, KEPT_ANEW, recent);
+  else if (trial->windows >= trial->kept || trial->unlike > trial->kept / SOONER)
+    begin_tries(trial, recent);
 }
 
-/* Whether something else than what was chosen is being tried, or was just now, or will be next. */
-static bool is_unsettled(const struct trial *trial) {
-  return trial->trying || trial->won > 0 || trial->left > trial->measured;
-}
+/* Whether the first step that counts is not over. */
+static bool is_settling(const struct trial *trial) { return trial->left >= trial->measured; }
 
-unsigned trial_step(struct trial *trial, uint64_t position) {
+bool trial_step(struct trial *trial, uint64_t position) {
   if (trial->left-- == trial->measured) {
     trial->since = ticks();
     trial->from = position;
@@ -175,18 +194,11 @@ unsigned trial_step(struct trial *trial, uint64_t position) {
       trial->beside = speed;
       trial->trying = true;
     } else {
-      /* The better of two: one may be slow because this process or the other had no core for a while. */
-      const double recent = speed > trial->last ? speed : trial->last;
-      const bool is_slower = recent * 2 < trial->speed, is_faster = recent > trial->speed * 2;
-      trial->last = speed;
-      if (is_slower && trial->chosen > 0 && trial->costs_latency)
-        begin_anew(trial, KEPT_LONGEST / 8, recent);
-      else if (++trial->windows >= (is_faster || is_slower ? trial->kept / 16 : trial->kept))
-        begin_tries(trial, recent);
+      end_kept_window(trial, speed);
     }
     begin_window(trial);
   }
-  return level(trial);
+  return trial->chosen != trial->trying;
 }
 
 /* ---------------------------------------------------------------- producers beside each other */
@@ -203,42 +215,51 @@ enum { RUN = 8, GIVING_WAY_US = 2 };
 void pace_collision(ringbus_producer *producer) {
   const bool has_had_a_run = producer->run >= RUN;
   producer->run = 0;
-  if (has_had_a_run)
-    rest(GIVING_WAY_US * trial_step(&producer->giving_way, producer->hot.tail));
+  if (has_had_a_run && trial_step(&producer->giving_way, producer->hot.tail))
+    rest(GIVING_WAY_US);
 }
 
 /* ---------------------------------------------------------------- the consumer's two */
 
-/* So many looks at most without a window of rests that ended: a lap of slow traffic in a large ring may take hours, and
- * then a rest is no good. */
+enum { RESTING_US = 16 };
+/* So many looks at most without a window of rests that ended: a lap of slow traffic in a large ring may take hours. */
 enum { UNLEARNED_MOST = 256 };
 
+static bool is_handing_back(const ringbus_consumer *consumer) {
+  return consumer->hot.hand_back == RINGBUS_HAND_BACK_STORE;
+}
+
 /* A rest on the first empty look makes a gap in which the producer writes undisturbed; if it sends
- * at its own pace it makes nothing but latency. What the other trial makes of the speed must not be taken for
- * the effect of a rest, or of the traffic. */
+ * at its own pace it makes nothing but latency. What a rest gains depends on whether lines are handed back, so there
+ * is a trial for each; what a change of that makes of the speed must not be taken for the effect of a rest. */
 void pace_empty(ringbus_consumer *consumer) {
-  static const unsigned us[RESTING_LEVELS] = {0, 2, 8};
-  struct trial *resting = &consumer->resting;
+  struct trial *resting = &consumer->resting[is_handing_back(consumer)];
+  bool rests;
   consumer->hot.empty_at = consumer->hot.position;
-  if (consumer->tries_handing_back && is_unsettled(&consumer->handing_back) &&
+  if (consumer->tries_handing_back && is_settling(&consumer->handing_back) &&
       consumer->unlearned < UNLEARNED_MOST) {
     consumer->unlearned++;
     begin_window(resting);
+    rests = resting->chosen;
   } else {
     const unsigned left = resting->left;
-    (void)trial_step(resting, consumer->hot.position);
+    rests = trial_step(resting, consumer->hot.position);
     if (resting->left > left) /* a window has ended */
       consumer->unlearned = 0;
   }
-  rest(us[level(resting)]);
+  if (rests)
+    rest(RESTING_US);
 }
 
-/* What handing back or not does is felt when the producer comes to these lines again, a lap later. */
 void ringbus_slow_lap(ringbus_consumer *consumer) {
   struct ringbus_consumer_hot *hot = &consumer->hot;
   consumer_enter_lap(hot);
   if (!consumer->tries_handing_back)
     return;
-  hot->hand_back = trial_step(&consumer->handing_back, hot->position) ? RINGBUS_HAND_BACK_STORE
-                                                                      : RINGBUS_HAND_BACK_NEVER;
+  const bool before = is_handing_back(consumer),
+             now = trial_step(&consumer->handing_back, hot->position);
+  if (now == before)
+    return;
+  hot->hand_back = now ? RINGBUS_HAND_BACK_STORE : RINGBUS_HAND_BACK_NEVER;
+  begin_window(&consumer->resting[now]);
 }
