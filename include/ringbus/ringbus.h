@@ -440,8 +440,8 @@ enum ringbus_start {
 
 /* how a consumer gives the lines it has read back to the producer's core */
 enum ringbus_hand_back {
-  /* STORE as long as trying, now and then, has shown that it is faster by an eighth, else NEVER; in shared
-   * groups STORE. In groups that can be lapped it is always NEVER, whatever is asked for */
+  /* STORE at first and as long as trying, now and then, shows that it is faster by an eighth, else NEVER; in
+   * shared groups STORE. In groups that can be lapped it is always NEVER, whatever is asked for */
   RINGBUS_HAND_BACK_DEFAULT = 0,
   RINGBUS_HAND_BACK_NEVER = 1,
   RINGBUS_HAND_BACK_STORE = 2, /* one same-value store into each line read */
@@ -491,7 +491,7 @@ RINGBUS_API int ringbus_consumer_attach(ringbus_ring *ring,
  * time, and gets -EBUSY until it has released it. In a group that can be lapped (policy LAPPED, or with
  * max_lag, or on a ring that overwrites) the bytes may be overwritten while they are looked at: ask
  * ringbus_consumer_still_valid after use, before acting on them.
- * A call that is the first to find nothing may rest for 2 or 8 us before it looks again and answers: now and
+ * A call that is the first to find nothing may rest for 16 us before it looks again and answers: now and
  * then to try it, and always as long as trying has shown that messages come through faster so, by a quarter.
  * Returns 0, -EAGAIN, -EPIPE, -EOVERFLOW (lapped: now at the oldest; call again), -EBUSY, -ESTALE, -EBADMSG,
  * -ECHILD. */
