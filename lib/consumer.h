@@ -13,6 +13,7 @@ struct ringbus_consumer {
   struct trial resting[2];
   struct trial handing_back; /* the lines that were read; a step is a lap */
   bool tries_handing_back;
+  bool hands_back_anew; /* or keeps them anew: which is not felt in this lap */
   /* First empty looks of which nothing was learned about resting, since a window of it ended. */
   unsigned unlearned;
   struct handle handle;

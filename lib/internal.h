@@ -344,7 +344,7 @@ struct trial_terms {
   unsigned settling;     /* behind so many that do not count, */
   unsigned learning;     /* and, if it is a try of doing it, so many more */
   double enough;         /* so many times the speed without it makes it worth it */
-  bool costs_latency;    /* so it does if it is wrong: it is tried, and left, more often */
+  bool costs_latency;    /* so it does if it is wrong: it is tried less often, and left sooner */
   unsigned kept_longest; /* windows between two series of tries */
 };
 extern const struct trial_terms trial_of_resting, trial_of_handing_back, trial_of_giving_way;
@@ -352,16 +352,19 @@ extern const struct trial_terms trial_of_resting, trial_of_handing_back, trial_o
 struct trial {
   const struct trial_terms *terms;
   bool chosen;
-  bool trying;             /* what is not chosen */
-  unsigned won;            /* in this series of tries, so much more often than not */
-  unsigned tries;          /* of it, so far */
+  bool trying;    /* what is not chosen */
+  unsigned won;   /* in this series of tries, so much more often than not */
+  unsigned tries; /* of it, so far */
+  unsigned all_tries;
   unsigned windows, kept;  /* since the choice; to come between choices */
   unsigned unlike;         /* so many in a row of another speed */
   unsigned left, measured; /* steps of this window; in the last so many the speed is measured */
   uint64_t since, from;    /* time and position at which measuring began */
-  double speed;            /* of what is chosen, when it was */
+  double speed;            /* of what is chosen, when it was or in front of the last series */
   double beside;           /* and beside the try */
   double last;             /* and in the window before this one; 0: there was none */
+  double chosen_at; /* in front of the series that led to the choice; 0: it has been proven since */
+  unsigned kept_before; /* it: windows between choices */
 };
 
 void trial_begin(struct trial *trial, const struct trial_terms *terms, bool chosen);

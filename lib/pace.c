@@ -80,10 +80,10 @@ void pace_full(ringbus_ring *ring, struct counted tail, bool told, uint64_t byte
 
 /* Time goes in windows. What is chosen, to do something or not, is kept for some windows, then the other is tried for a
  * short one. Each time the choice stays what it was, the next try comes later by a factor, so that the wrong choice has
- * some thousandths of the time in the end, and where one that costs latency is chosen some hundredths; but sooner if
- * messages come twice as fast, or half as fast, as when it was chosen, for as many windows as this is sooner. Where
- * what is chosen costs latency, half as fast begins without it: there is other traffic now, perhaps such as waits for
- * an answer. */
+ * some thousandths of the laps or looks in the end, and where one that costs latency is chosen some hundredths; but sooner
+ * if messages come twice as fast, or half as fast, as when it was tried last, for about as many windows in a row as a
+ * try comes sooner by. Where what is chosen costs latency, half as fast begins without it: there is other traffic now,
+ * perhaps such as waits for an answer. */
 enum { KEPT_WINDOW = 4 /* times that of a try */, KEPT_LONGEST_WITH_LATENCY = 16, KEPT_ANEW = 32 };
 enum { SOONER = 16, LATER = 2, LATER_IF_CLEAR = 8 };
 /* A choice is changed if the other one has won so many tries more than it has lost. From the second on each is compared
@@ -114,7 +114,7 @@ static void begin_window(struct trial *trial) {
   if (trial->trying || trial->windows == 0)
     trial->left += terms->settling;
   if (trial->trying)
-    trial->left += trial->tries % OUT_OF_STEP + (trial->chosen ? 0 : terms->learning);
+    trial->left += trial->all_tries % OUT_OF_STEP + (trial->chosen ? 0 : terms->learning);
 }
 
 static void begin_anew(struct trial *trial, bool chosen, unsigned kept, double speed) {
@@ -137,28 +137,47 @@ static void begin_tries(struct trial *trial, double speed) {
   trial->tries = 0;
 }
 
-static void end_try(struct trial *trial, double speed) {
+/* For how many windows what is chosen is kept now, if it was so many before. */
+static unsigned later(const struct trial *trial, unsigned kept, bool is_clear) {
   const struct trial_terms *terms = trial->terms;
-  const double with = trial->chosen ? trial->beside : speed,
-               without = trial->chosen ? speed : trial->beside;
-  const bool pays = with > without * terms->enough;
+  const unsigned longest =
+      trial->chosen && terms->costs_latency ? KEPT_LONGEST_WITH_LATENCY : terms->kept_longest;
+  kept *= terms->costs_latency || is_clear ? LATER_IF_CLEAR : LATER;
+  return kept < longest ? kept : longest;
+}
+
+/* What costs latency is to be so much faster to be chosen, and to be kept; else what is chosen has the benefit of the
+ * doubt. */
+static void end_try(struct trial *trial, double speed) {
+  const bool costs_latency = trial->terms->costs_latency;
+  const double enough = trial->terms->enough;
+  const bool changes = trial->chosen && costs_latency ? trial->beside <= speed * enough
+                                                      : speed > trial->beside * enough;
   trial->trying = false;
   trial->windows = trial->unlike = 0;
   trial->tries++;
-  if (pays != trial->chosen)
+  trial->all_tries++;
+  if (changes)
     trial->won++;
   else if (trial->won > 0)
     trial->won--;
-  if (trial->won >= (trial->chosen && terms->costs_latency ? 1U : TRIED_TIMES)) {
+  if (trial->won >= (trial->chosen && costs_latency ? 1U : TRIED_TIMES)) {
+    trial->chosen_at = trial->speed;
+    trial->kept_before = trial->kept;
     begin_anew(trial, !trial->chosen, 1, speed);
     trial->won = 0;
   } else if (trial->won == 0 || trial->tries == TRIES_MOST) {
-    const unsigned longest =
-        trial->chosen && terms->costs_latency ? KEPT_LONGEST_WITH_LATENCY : terms->kept_longest;
-    trial->kept *= terms->costs_latency || speed * 2 < trial->beside ? LATER_IF_CLEAR : LATER;
-    trial->kept = trial->kept < longest ? trial->kept : longest;
+    trial->kept = later(trial, trial->kept, speed * 2 < trial->beside);
     trial->won = 0;
   }
+}
+
+/* Bursts, and gaps between them, can make short windows look as if what costs latency paid: the first long one is to
+ * show it, too. */
+static bool was_a_mistake(struct trial *trial, double speed) {
+  const double chosen_at = trial->chosen_at;
+  trial->chosen_at = 0;
+  return trial->chosen && trial->terms->costs_latency && speed < chosen_at * trial->terms->enough;
 }
 
 static void end_kept_window(struct trial *trial, double speed) {
@@ -169,14 +188,14 @@ static void end_kept_window(struct trial *trial, double speed) {
   trial->last = speed;
   trial->windows++;
   trial->unlike = is_slower || is_faster ? trial->unlike + 1 : 0;
-  if (is_slower && trial->chosen && trial->terms->costs_latency)
+  if (was_a_mistake(trial, speed)) {
+    trial->chosen = false;
+    begin_anew(trial, false, later(trial, trial->kept_before, true), speed);
+  } else if (is_slower && trial->chosen && trial->terms->costs_latency)
     begin_anew(trial, false, KEPT_ANEW, recent);
   else if (trial->windows >= trial->kept || trial->unlike > trial->kept / SOONER)
     begin_tries(trial, recent);
 }
-
-/* Whether the first step that counts is not over. */
-static bool is_settling(const struct trial *trial) { return trial->left >= trial->measured; }
 
 bool trial_step(struct trial *trial, uint64_t position) {
   if (trial->left-- == trial->measured) {
@@ -222,7 +241,7 @@ void pace_collision(ringbus_producer *producer) {
 /* ---------------------------------------------------------------- the consumer's two */
 
 enum { RESTING_US = 16 };
-/* So many looks at most without a window of rests that ended: a lap of slow traffic in a large ring may take hours. */
+/* So many looks at most without a window of rests that ended: a lap may have any number of them. */
 enum { UNLEARNED_MOST = 256 };
 
 static bool is_handing_back(const ringbus_consumer *consumer) {
@@ -236,8 +255,7 @@ void pace_empty(ringbus_consumer *consumer) {
   struct trial *resting = &consumer->resting[is_handing_back(consumer)];
   bool rests;
   consumer->hot.empty_at = consumer->hot.position;
-  if (consumer->tries_handing_back && is_settling(&consumer->handing_back) &&
-      consumer->unlearned < UNLEARNED_MOST) {
+  if (consumer->hands_back_anew && consumer->unlearned < UNLEARNED_MOST) {
     consumer->unlearned++;
     begin_window(resting);
     rests = resting->chosen;
@@ -258,8 +276,13 @@ void ringbus_slow_lap(ringbus_consumer *consumer) {
     return;
   const bool before = is_handing_back(consumer),
              now = trial_step(&consumer->handing_back, hot->position);
+  consumer->hands_back_anew = now != before;
   if (now == before)
     return;
   hot->hand_back = now ? RINGBUS_HAND_BACK_STORE : RINGBUS_HAND_BACK_NEVER;
-  begin_window(&consumer->resting[now]);
+  /* What was learned long ago, perhaps from other traffic, does not keep a try from learning. */
+  struct trial *resting = &consumer->resting[now];
+  if (consumer->handing_back.trying && resting->kept > KEPT_ANEW)
+    resting->kept = KEPT_ANEW;
+  begin_window(resting);
 }

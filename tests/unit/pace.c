@@ -75,6 +75,13 @@ static void begin(const struct trial_terms *terms, bool chosen) {
 
 enum { A_TRY = SETTLING + TRIED, A_WINDOW = 4 * TRIED };
 
+/* A try, which has begun; each is of another length. */
+static void go_through_try(bool at, const uint64_t bytes[2]) {
+  const unsigned a_try = A_TRY + trial.all_tries % OUT_OF_STEP;
+  cr_assert_eq(steps_at(at, bytes, a_try), a_try);
+  cr_assert(!trial.trying);
+}
+
 /* Tries, the first of which has begun, so many of which are won, with a short window of what is chosen
  * between two of them. */
 static void win(bool at, const uint64_t bytes[2], unsigned times) {
@@ -83,8 +90,7 @@ static void win(bool at, const uint64_t bytes[2], unsigned times) {
   for (unsigned i = 0; i < times; i++) {
     cr_assert_eq(trial.chosen, chosen, "not before the last of %u", times);
     cr_assert_eq(trial.won, from + i);
-    const unsigned a_try = A_TRY + trial.tries % OUT_OF_STEP;
-    cr_assert_eq(steps_at(at, bytes, a_try), a_try);
+    go_through_try(at, bytes);
     if (trial.won > 0)
       cr_assert_eq(steps_at(chosen, bytes, UINT32_MAX), A_TRY);
   }
@@ -96,8 +102,8 @@ Test(trial, what_does_not_pay_is_tried_eight_times_later_each_time) {
   begin(&with_latency, false);
   for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
     cr_assert_eq(steps_at(false, equal, UINT32_MAX), SETTLING + windows[i] * A_WINDOW);
-    cr_assert_eq(steps_at(true, equal, UINT32_MAX), A_TRY, "one try is enough to see that");
-    cr_assert(!trial.chosen);
+    go_through_try(true, equal);
+    cr_assert(!trial.chosen && !does, "one try is enough to see that");
   }
 }
 
@@ -109,13 +115,13 @@ Test(trial, what_costs_no_latency_is_tried_twice_as_late_unless_it_was_half_as_f
     for (unsigned windows = 1; windows <= 1024; windows *= 2) {
       cr_assert_eq(steps_at(false, i ? half : equal, UINT32_MAX),
                    SETTLING + (windows < 256 ? windows : 256) * A_WINDOW);
-      cr_assert_eq(steps_at(true, i ? half : equal, UINT32_MAX), A_TRY);
+      go_through_try(true, i ? half : equal);
     }
   }
   begin(&without_latency, false);
   for (size_t i = 0; i < sizeof eightfold / sizeof eightfold[0]; i++) {
     cr_assert_eq(steps_at(false, less, UINT32_MAX), SETTLING + eightfold[i] * A_WINDOW);
-    cr_assert_eq(steps_at(true, less, UINT32_MAX), A_TRY);
+    go_through_try(true, less);
   }
 }
 
@@ -123,7 +129,7 @@ Test(trial, it_is_chosen_if_it_was_better_by_a_quarter_four_times) {
   static const uint64_t worse[] = {1000, 1200}, better[] = {1000, 1300};
   begin(&with_latency, false);
   steps_at(false, worse, UINT32_MAX);
-  cr_assert_eq(steps_at(true, worse, UINT32_MAX), A_TRY);
+  go_through_try(true, worse);
   cr_assert(!trial.chosen && trial.won == 0);
   steps_at(false, better, UINT32_MAX);
   win(true, better, 4);
@@ -208,7 +214,7 @@ Test(trial, what_costs_latency_is_kept_for_sixteen_windows_at_most) {
   cr_assert(trial.chosen);
   for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
     cr_assert_eq(steps_at(true, bytes, UINT32_MAX), SETTLING + windows[i] * A_WINDOW);
-    cr_assert_eq(steps_at(false, bytes, UINT32_MAX), A_TRY);
+    go_through_try(false, bytes);
     cr_assert(trial.chosen && does);
   }
 }
@@ -220,19 +226,43 @@ Test(trial, what_does_not_pay_any_more_is_left_after_one_try) {
   win(true, before, 4);
   cr_assert(trial.chosen);
   steps_at(true, before, UINT32_MAX);
-  cr_assert_eq(steps_at(false, after, A_TRY), A_TRY);
+  go_through_try(false, after);
   cr_assert(!trial.chosen);
 }
 
-Test(trial, what_costs_no_latency_is_left_if_it_did_not_pay_four_times_more_often) {
-  static const uint64_t pays[] = {1000, 1200}, does_not[] = {1100, 1200};
+Test(trial, what_costs_no_latency_is_left_if_without_it_is_faster_by_an_eighth_four_times) {
+  static const uint64_t pays[] = {1000, 1200}, hardly[] = {1280, 1150}, without[] = {1300, 1150};
   begin(&without_latency, false);
   steps_at(false, pays, UINT32_MAX);
   win(true, pays, 4);
   cr_assert(trial.chosen);
-  steps_at(true, pays, UINT32_MAX);
-  win(false, does_not, 4);
+  steps_at(true, hardly, UINT32_MAX);
+  go_through_try(false, hardly);
+  cr_assert(trial.chosen && trial.won == 0);
+  steps_at(true, without, UINT32_MAX);
+  win(false, without, 4);
   cr_assert(!trial.chosen);
+}
+
+/* A window behind a gap may be fast by chance, four times. */
+Test(trial, what_costs_latency_is_to_be_as_fast_in_a_long_window_too) {
+  static const uint64_t better[] = {1000, 2000}, equal[] = {1000, 1240}, proven[] = {1000, 1260};
+  static const unsigned windows[] = {8, 64, 256, 256};
+  begin(&with_latency, false);
+  steps_at(false, better, UINT32_MAX);
+  for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+    win(true, better, 4);
+    cr_assert(trial.chosen);
+    cr_assert_eq(steps_at(true, equal, UINT32_MAX), SETTLING + A_WINDOW);
+    cr_assert(!trial.chosen && !does && !trial.trying);
+    cr_assert_eq(steps_at(false, better, UINT32_MAX), SETTLING + windows[i] * A_WINDOW);
+  }
+  win(true, better, 4);
+  steps_at(true, proven, SETTLING + A_WINDOW);
+  cr_assert(trial.chosen, "fast enough");
+  go_through_try(false, better);
+  steps_at(true, equal, SETTLING + A_WINDOW);
+  cr_assert(trial.chosen, "only the first one");
 }
 
 Test(trial, what_has_something_to_learn_first_is_tried_for_longer) {
@@ -241,7 +271,8 @@ Test(trial, what_has_something_to_learn_first_is_tried_for_longer) {
   learns.learning = LEARNING;
   begin(&learns, false);
   cr_assert_eq(steps_at(false, equal, UINT32_MAX), SETTLING + A_WINDOW);
-  cr_assert_eq(steps_at(true, equal, UINT32_MAX), LEARNING + A_TRY);
+  cr_assert_eq(steps_at(true, equal, UINT32_MAX),
+               LEARNING + A_TRY); /* the first one is not longer */
   begin(&learns, false);
   steps_at(false, equal, UINT32_MAX);
   steps_at(true, equal, LEARNING + SETTLING); /* which does not count */
@@ -310,6 +341,31 @@ Test(trial, what_pays_only_together_is_found) {
   }
 }
 
+/* Lines are kept, and for long there was nothing to learn about rests with lines handed back. */
+Test(trial, whoever_tries_to_hand_back_can_learn_in_time_whether_to_rest) {
+  ringbus_consumer *consumer = test_consumer(test_ring("ring", NULL), NULL);
+  struct trial *handing_back = &consumer->handing_back, *resting = consumer->resting;
+  trial_begin(handing_back, &trial_of_handing_back, false);
+  consumer->hot.hand_back = RINGBUS_HAND_BACK_NEVER;
+  resting[0].kept = resting[1].kept = trial_of_resting.kept_longest;
+  now_ns = 1000000;
+  for (int laps = 0; !handing_back->trying && laps < 100; laps++) {
+    now_ns += 1000000;
+    consumer->hot.position += CAPACITY;
+    ringbus_slow_lap(consumer);
+  }
+  cr_assert(handing_back->trying && is_handing_back(consumer));
+  cr_assert_eq(resting[1].kept, KEPT_ANEW);
+  cr_assert_eq(resting[0].kept, trial_of_resting.kept_longest);
+  resting[1].kept = trial_of_resting.kept_longest;
+  while (handing_back->trying) {
+    now_ns += 1000000;
+    consumer->hot.position += CAPACITY;
+    ringbus_slow_lap(consumer);
+  }
+  cr_assert_eq(resting[0].kept, trial_of_resting.kept_longest, "to go back is no try");
+}
+
 Test(trial, a_consumer_hands_back_at_first_and_does_what_is_chosen) {
   ringbus_ring *ring = test_ring("ring", NULL);
   ringbus_consumer *consumer = test_consumer(ring, NULL), *other;
@@ -327,6 +383,9 @@ Test(trial, a_consumer_hands_back_at_first_and_does_what_is_chosen) {
   ringbus_slow_lap(consumer);
   cr_assert_eq(consumer->hot.hand_back, RINGBUS_HAND_BACK_STORE);
   cr_assert_gt(consumer->resting[1].left, 1);
+  cr_assert(consumer->hands_back_anew);
+  ringbus_slow_lap(consumer);
+  cr_assert(!consumer->hands_back_anew);
   const struct ringbus_consumer_options lapped = {.policy = RINGBUS_LAPPED,
                                                   .hand_back = RINGBUS_HAND_BACK_STORE},
                                         shared = {.group = "shared", .shared = true};
@@ -439,17 +498,16 @@ Test(rest, whoever_looks_at_an_empty_ring_again_and_again_has_rested_once) {
   }
 }
 
-/* In a lap that begins with lines handed back or not, unlike the lap before, the speed is that of before. */
-Test(rest, while_another_trial_settles_nothing_is_learned_about_rests) {
+/* In the first lap with lines handed back, or without, the speed is that of before. */
+Test(rest, as_long_as_handing_back_is_not_felt_nothing_is_learned_about_rests) {
   ringbus_consumer *consumer = test_consumer(test_ring("ring", NULL), NULL);
   struct trial *resting = &consumer->resting[1];
   resting->chosen = true;
   step_ns = 100;
-  consumer->handing_back.left = consumer->handing_back.measured - 1;
   resting->left = 10;
   pace_empty(consumer);
   cr_assert_eq(resting->left, 9);
-  consumer->handing_back.left++; /* it is settling */
+  consumer->hands_back_anew = true;
   pace_empty(consumer);
   const unsigned whole = resting->left;
   cr_assert_gt(whole, 10);
@@ -478,7 +536,6 @@ Test(rest, while_another_trial_settles_nothing_is_learned_about_rests) {
 
 Test(rest, of_rests_with_lines_handed_back_and_without_is_learned_in_turn) {
   ringbus_consumer *consumer = test_consumer(test_ring("ring", NULL), NULL);
-  consumer->handing_back.left = consumer->handing_back.measured - 1;
   for (int i = 0; i < 4; i++) {
     const bool handed_back = i % 2;
     consumer->hot.hand_back = handed_back ? RINGBUS_HAND_BACK_STORE : RINGBUS_HAND_BACK_NEVER;
