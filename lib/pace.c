@@ -43,8 +43,6 @@ static uint64_t ticks_per_us(void) { return 1000; }
 
 /* On the processor, about so many microseconds. */
 static void rest(unsigned us) {
-  if (us == 0)
-    return;
   const uint64_t begin = ticks(), length = us * ticks_per_us();
   /* Not for ever, should the counter stand still. */
   for (unsigned pauses = us * 256; pauses > 0 && ticks() - begin < length; pauses--)
